@@ -1,0 +1,77 @@
+# make report · make test · make html · make publish: each sets up .venv by itself and is safe to repeat.
+# PROFILE=cpu|gpu|smoke (by default gpu where CUDA is there, else cpu), PYTHON=/path/to/python3.11 or newer,
+# FASHION_MNIST=/folder/of/your/own with the data's four files.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+
+python := .venv/bin/python
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+unexport REPORT_HOME
+
+.PHONY: help report test html publish lint rerun data
+help:
+	@sed -n '1,3s/^# //p' Makefile
+
+.venv/installed: requirements.txt
+	@tools/setup.sh
+
+data: .venv/installed
+	@$(python) -c 'from vitlib import data; data.load("train"); data.load("test"); \
+	  print("Fashion-MNIST: all four files are there, checksums verified.")'
+
+# ---- a rerun: build/$(PROFILE)/{runs, book, html} ------------------------------------------------------------------
+
+report publish: .venv/installed
+	@profile=$${PROFILE:-$$($(python) -c 'import torch; print("gpu" if torch.cuda.is_available() else "cpu")')}; \
+	$(python) tools/report.py check "$$profile"; \
+	$(MAKE) $(if $(filter publish,$@),published,rerun) PROFILE="$$profile"
+
+published:
+	@$(python) tools/report.py publish $(PROFILE)
+
+rerun: data
+	@echo "Making the report with profiles/$(PROFILE).yaml into build/$(PROFILE)/"
+	@$(MAKE) build/$(PROFILE)/html/index.html
+	@$(python) tools/report.py summary $(PROFILE)
+
+home := build/$(PROFILE)
+library := $(wildcard vitlib/*.py vitlib/*.json)
+pages := $(patsubst notebooks/%,$(home)/book/%,$(wildcard notebooks/*.ipynb))
+prose := $(wildcard book/*.md book/*.bib book/_static/*) _config.yml _toc.yml
+
+$(home)/book/%.ipynb: notebooks/%.ipynb profiles/$(PROFILE).yaml $(library)
+	@$(python) tools/report.py execute $(PROFILE) $*
+
+# what a page reads of the others: the trained run, and in the end what papermill noted in all of them
+$(home)/book/index.ipynb $(home)/book/03_per_class.ipynb: $(home)/book/02_training.ipynb
+$(home)/book/provenance.ipynb: $(filter-out %/provenance.ipynb,$(pages))
+
+$(home)/html/index.html: $(pages) $(prose)
+	@cp -R book/*.md book/*.bib book/_static $(home)/book/
+	@cp _config.yml _toc.yml $(home)/book/
+	@echo "rendering the book ..."
+	@$(call render,$(home)/book,$(home))
+	@rm -rf $(home)/html && mv $(home)/_build/html $(home)/html && rm -rf $(home)/_build
+	@touch $@
+
+# ---- what is published: book/ and runs/ ----------------------------------------------------------------------------
+
+html: .venv/installed
+	@echo "rendering the published book ..."
+	@$(call render,book,book)
+	@echo "The report: book/_build/html/index.html"
+
+# warnings are errors; the words of the build are shown only where it fails
+render = jupyter-book build $(1) --path-output $(2) --all -W -n --keep-going >$(2)/render.log 2>&1 \
+	|| { grep -E 'WARNING|ERROR|Error' $(2)/render.log >&2 || tail -n 20 $(2)/render.log >&2; \
+	echo "The book does not build; $(2)/render.log has all of it." >&2; exit 1; }
+
+test: data
+	@pytest --nbval -q
+
+lint: .venv/installed
+	@ruff check . && ruff format --check .

@@ -1,0 +1,110 @@
+import gzip
+import shutil
+
+import pytest
+import torch
+
+from vitlib import data
+
+FILES = list(data.SHA256)
+
+
+@pytest.fixture
+def raw(test_set):
+    """Return the folder of the verified files."""
+    folder = data.default_root() / "FashionMNIST" / "raw"
+    return folder if folder.is_dir() else data.default_root()
+
+
+@pytest.fixture
+def no_source(monkeypatch):
+    def unreachable(scratch):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(data, "_from_torchvision", unreachable)
+    monkeypatch.setattr(data, "_from_debian", unreachable)
+
+
+def test_splits_have_the_published_shapes_and_balance():
+    for split, count in (("train", 6000), ("test", 1000)):
+        images, labels = data.load(split)
+        assert (images.shape, images.dtype) == ((10 * count, 28, 28), torch.uint8)
+        assert (labels.dtype, labels.bincount().tolist()) == (torch.int64, [count] * 10)
+
+
+def test_unknown_split_gets_one_sentence():
+    with pytest.raises(ValueError, match="split is 'valid', but has to be 'train' or 'test'"):
+        data.load("valid")
+
+
+def test_a_folder_of_archives_serves(raw, tmp_path, no_source, test_set):
+    for name in FILES[2:]:
+        if (raw / name).is_file():
+            (tmp_path / f"{name}.gz").write_bytes(gzip.compress((raw / name).read_bytes(), 1))
+        else:
+            shutil.copy(raw / f"{name}.gz", tmp_path)
+    assert torch.equal(data.load("test", tmp_path)[0], test_set[0])
+
+
+def damage(path, how):
+    content = bytearray(path.read_bytes())
+    if how == "truncated":
+        path.write_bytes(content[:-1])
+    else:
+        content[-1] ^= 1
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("how", ["truncated", "altered"])
+def test_a_damaged_file_is_refused_by_name_and_checksum(raw, tmp_path, no_source, how, capsys):
+    for name in FILES[2:]:
+        (tmp_path / name).write_bytes(bytes(data._decompressed(next(raw.glob(f"{name}*")))))
+    damage(tmp_path / FILES[3], how)
+    with pytest.raises(data.DataError) as error:
+        data.load("test", tmp_path)
+    assert f"{FILES[3]} is refused: its content has SHA-256" in str(error.value)
+    assert data.SHA256[FILES[3]][:12] in str(error.value)
+    assert "no route to host" in str(error.value)
+
+
+def test_a_damaged_file_is_fetched_anew(raw, tmp_path, monkeypatch, capsys, test_set):
+    (tmp_path / "FashionMNIST" / "raw").mkdir(parents=True)
+    for name in FILES:
+        target = tmp_path / "FashionMNIST" / "raw" / name
+        target.write_bytes(bytes(data._decompressed(next(raw.glob(f"{name}*")))))
+    damage(tmp_path / "FashionMNIST" / "raw" / FILES[2], "altered")
+    monkeypatch.setattr(data, "_from_torchvision", lambda scratch: raw)
+    assert torch.equal(data.load("test", tmp_path)[0], test_set[0])
+    said = capsys.readouterr().out
+    assert "is refused" in said
+    assert "from torchvision's mirror, checksums verified" in said
+    assert not list(tmp_path.glob(".fetch-*"))
+
+
+def test_a_source_with_other_content_is_not_believed(raw, tmp_path, monkeypatch, capsys):
+    fake = tmp_path / "fake"
+    fake.mkdir()
+    for name in FILES:
+        (fake / name).write_bytes(b"not the data")
+    monkeypatch.setattr(data, "_from_torchvision", lambda scratch: fake)
+    monkeypatch.setattr(data, "_from_debian", lambda scratch: fake)
+    with pytest.raises(data.DataError, match="is refused"):
+        data.load("train", tmp_path / "mine")
+    assert not list((tmp_path / "mine").rglob("*ubyte"))
+
+
+def test_training_and_validation_images_are_disjoint_and_inside():
+    train, validation = data.training_split(55_000, 5_000)
+    both = torch.cat([train, validation])
+    assert (len(train), len(validation)) == (55_000, 5_000)
+    assert torch.equal(both.sort().values, torch.arange(60_000))
+
+
+def test_a_smaller_training_split_keeps_the_validation_images():
+    assert torch.equal(data.training_split(100, 5_000)[1], data.training_split(55_000, 5_000)[1])
+
+
+def test_normalised_training_images_have_mean_zero_and_deviation_one():
+    pixels = data.normalise(data.load("train")[0][::10])
+    assert abs(pixels.mean()) < 0.01
+    assert abs(pixels.std() - 1) < 0.01

@@ -1,0 +1,80 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vitlib import ViT, ViTConfig, data, homework
+from vitlib.evaluate import Evaluation, beside_homework, evaluate, wilson_interval
+
+
+def test_counts_and_loss_by_hand():
+    logits = torch.tensor([[2.0, 0, 0], [0, 2, 0], [0, 2, 0], [0, 0, 2]]).double()
+    result = Evaluation(logits, torch.tensor([0, 1, 2, 2]))
+    assert (result.correct, result.total, result.accuracy) == ([1, 1, 1], [1, 1, 2], 0.75)
+    right = -math.log(math.e**2 / (math.e**2 + 2))
+    assert result.loss == pytest.approx((3 * right + (right + 2)) / 4)
+    assert result.confusion.tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 1]]
+
+
+def test_loss_does_not_depend_on_batches_or_threads(test_set):
+    images, labels = (part[:300] for part in test_set)
+    model = ViT(ViTConfig(depth=1))
+    losses = [evaluate(model, images, labels, batch_size).loss for batch_size in (7, 300)]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    losses.append(evaluate(model, images, labels).loss)
+    torch.set_num_threads(threads)
+    assert max(losses) - min(losses) < 1e-12
+
+
+def test_evaluating_leaves_the_model_as_it_was(test_set):
+    model = ViT(ViTConfig(depth=1, dropout=0.5)).train()
+    evaluate(model, *(part[:10] for part in test_set))
+    assert model.training
+    assert next(model.parameters()).dtype == torch.float32
+
+
+def test_dropout_is_off_in_evaluation(test_set):
+    images, labels = (part[:50] for part in test_set)
+    model = ViT(ViTConfig(depth=1, dropout=0.5)).train()
+    assert evaluate(model, images, labels).loss == evaluate(model, images, labels).loss
+
+
+def test_unequal_images_and_labels_get_one_sentence(test_set):
+    with pytest.raises(ValueError, match="images are 2 and labels 3, but have to be equally many, at least 1"):
+        evaluate(ViT(ViTConfig(depth=1)), test_set[0][:2], test_set[1][:3])
+
+
+def test_wilson_interval_by_hand():
+    # Wilson's own formula for 8 of 10 at z = 2: centre (0.8 + 0.2) / 1.4, half-width sqrt(0.016 + 0.01) * 2 / 1.4
+    low, high = wilson_interval(8, 10, z=2)
+    assert (low + high) / 2 == pytest.approx(1 / 1.4)
+    assert (high - low) / 2 == pytest.approx(2 / 1.4 * math.sqrt(0.016 + 0.01))
+
+
+@given(total=st.integers(1, 500), data=st.data())
+def test_wilson_interval_holds_the_share_and_stays_within_zero_and_one(total, data):
+    correct = data.draw(st.integers(0, total))
+    low, high = wilson_interval(correct, total)
+    assert 0 <= low <= correct / total + 1e-12 <= high + 2e-12
+    assert high <= 1
+
+
+@pytest.mark.parametrize(("correct", "total"), [(-1, 10), (11, 10), (0, 0)])
+def test_impossible_counts_get_one_sentence(correct, total):
+    with pytest.raises(ValueError, match=f"correct of total is {correct} of {total}, but"):
+        wilson_interval(correct, total)
+
+
+def test_the_homework_prints_as_it_did():
+    lines = homework.test_report(homework.TEST_LOSS, homework.CORRECT, homework.TOTAL).splitlines()
+    assert homework.LINES.issubset(lines)
+    assert sum(line.startswith("Test Accuracy of Class") for line in lines) == len(data.CLASSES)
+
+
+def test_beside_itself_the_homework_has_no_difference():
+    classes, overall = beside_homework(list(homework.CORRECT), list(homework.TOTAL))
+    assert all(row["ours"] == row["reported"] for row in [*classes, overall])
+    assert overall["ours"][0] == pytest.approx(0.8517)

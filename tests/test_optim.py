@@ -1,0 +1,39 @@
+import pytest
+import torch
+from torch import nn
+
+from vitlib.optim import Muon, orthogonalise
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (3, 7), (7, 2)])
+def test_orthogonalised_matrices_have_singular_values_near_one(shape):
+    values = torch.linalg.svdvals(orthogonalise(torch.randn(4, *shape), steps=10))
+    assert 0.6 < values.min() < values.max() < 1.3
+
+
+def test_orthogonalising_keeps_the_singular_vectors():
+    matrix = torch.randn(1, 4, 6)
+    u, _, vh = torch.linalg.svd(matrix[0], full_matrices=False)
+    rotated = u.T @ orthogonalise(matrix)[0] @ vh.T
+    torch.testing.assert_close(rotated, rotated.diagonal().diag(), rtol=0, atol=1e-5)
+
+
+def test_batched_muon_follows_torchs_muon():
+    shapes = [(8, 8), (8, 8), (16, 8), (8, 16)]
+    ours = [nn.Parameter(torch.randn(shape)) for shape in shapes]
+    theirs = [nn.Parameter(p.detach().clone()) for p in ours]
+    mine = Muon(ours, lr=0.02, momentum=0.95, weight_decay=0.1)
+    torchs = torch.optim.Muon(theirs, lr=0.02, momentum=0.95, weight_decay=0.1)
+    for _ in range(5):
+        for a, b in zip(ours, theirs, strict=True):
+            a.grad = torch.randn_like(a)
+            b.grad = a.grad.clone()
+        mine.step()
+        torchs.step()
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=5e-3)  # torch orthogonalises in bfloat16
+
+
+def test_muon_refuses_vectors():
+    with pytest.raises(ValueError, match=r"a parameter has shape \(3,\), but Muon takes matrices only"):
+        Muon([nn.Parameter(torch.zeros(3))])

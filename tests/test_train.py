@@ -1,0 +1,229 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.conftest import TINY
+from vitlib import TrainConfig, ViT, data, load_run, runs, train
+from vitlib.train import _loss_function, _optimizers, _rate
+
+
+@pytest.fixture
+def eagerly():
+    """Return `train` on the CPU without compilation and without words."""
+
+    def run(config, run_dir, **options):
+        return train(config, run_dir, **{"device": "cpu", "compiled": False, "progress": lambda _: None} | options)
+
+    return run
+
+
+def weights(run):
+    return (run.path / "model.safetensors").read_bytes()
+
+
+def without_times(run):
+    return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in run.history]
+
+
+def test_the_same_seed_gives_the_same_run_bit_for_bit(quick, tmp_path, eagerly):
+    one, again = eagerly(quick, tmp_path / "one"), eagerly(quick, tmp_path / "again")
+    assert weights(one) == weights(again)
+    assert (without_times(one), one.metrics) == (without_times(again), again.metrics)
+    assert weights(eagerly(replace(quick, seed=1), tmp_path / "other")) != weights(one)
+
+
+def test_training_leaves_the_callers_random_numbers_alone(quick, tmp_path, eagerly):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    eagerly(quick, tmp_path / "run")
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_one_batch_can_be_learned_by_heart(optimizer):
+    config = TrainConfig(model=TINY, optimizer=optimizer, lr=0.01, precision="float32", batch_size=32)
+    model = ViT(config.model)
+    optimizers = _optimizers(model, config)
+    loss_function = _loss_function(model, config, torch.device("cpu"), False, print)
+    images, labels = (part[:32] for part in data.load("train"))
+    for _ in range(300):
+        loss = loss_function(images, labels)
+        loss.backward()
+        for each in optimizers:
+            each.step()
+            each.zero_grad()
+    assert loss < 0.01
+
+
+def test_every_parameter_has_one_optimizer():
+    model = ViT(TINY)
+    for optimizer in ("muon", "adamw"):
+        groups = [g for o in _optimizers(model, TrainConfig(model=TINY, optimizer=optimizer)) for g in o.param_groups]
+        held = [id(p) for group in groups for p in group["params"]]
+        assert sorted(held) == sorted(id(p) for p in model.parameters())
+
+
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero():
+    rates = [_rate(step, 100, 0.1) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == pytest.approx(1)
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert 0 < rates[-1] < 0.02
+
+
+def test_a_finished_run_is_returned_as_it_is(quick, tmp_path, eagerly):
+    first = eagerly(quick, tmp_path / "run")
+    times = {path.name: path.stat().st_mtime_ns for path in first.path.iterdir()}
+    # no look at the device: this one is not there, and nothing is trained
+    again = eagerly(quick, tmp_path / "run", device="cuda")
+    assert {path.name: path.stat().st_mtime_ns for path in again.path.iterdir()} == times
+    assert set(times) == set(runs.FILES)
+
+
+def test_another_configuration_never_overwrites(quick, tmp_path, eagerly):
+    before = weights(eagerly(quick, tmp_path / "run"))
+    with pytest.raises(ValueError) as error:
+        eagerly(replace(quick, epochs=3), tmp_path / "run")
+    assert str(error.value).endswith(
+        "run holds a run with epochs=2 (asked: 3): name another run, or move that folder away."
+    )
+    assert weights(load_run(tmp_path / "run")) == before
+
+
+def test_another_configuration_does_not_continue_a_started_run(quick, tmp_path, eagerly):
+    partial = tmp_path / "run.partial"
+    partial.mkdir()
+    runs.write_json(partial / "config.json", quick.to_dict())
+    with pytest.raises(ValueError, match="run holds a run with seed=0"):
+        eagerly(replace(quick, seed=1), tmp_path / "run")
+
+
+KILLED = """
+import json, os, signal, sys
+from vitlib import TrainConfig, train
+def progress(line):
+    if line.startswith("epoch 2"):
+        os.kill(os.getpid(), signal.SIGKILL)
+train(TrainConfig.from_dict(json.loads(sys.argv[1])), sys.argv[2], device="cpu", compiled=False, progress=progress)
+"""
+
+
+def test_a_run_killed_midway_continues_to_the_same_weights(quick, tmp_path, eagerly):
+    config = replace(quick, epochs=3, model=replace(TINY, dropout=0.1))
+    arguments = [sys.executable, "-c", KILLED, json.dumps(config.to_dict()), str(tmp_path / "killed")]
+    assert subprocess.run(arguments, cwd="/", check=False).returncode == -signal.SIGKILL
+    assert not (tmp_path / "killed").exists()
+    said = []
+    continued = eagerly(config, tmp_path / "killed", progress=said.append)
+    assert any("after epoch 2" in line for line in said)
+    whole = eagerly(config, tmp_path / "whole")
+    assert weights(continued) == weights(whole)
+    assert without_times(continued) == without_times(whole)
+    assert len(continued.manifest["starts"]) == 2
+
+
+def test_a_damaged_checkpoint_is_not_believed(quick, tmp_path, eagerly):
+    arguments = [sys.executable, "-c", KILLED, json.dumps(quick.to_dict()), str(tmp_path / "run")]
+    assert subprocess.run(arguments, cwd="/", check=False).returncode == -signal.SIGKILL
+    (checkpoint,) = (tmp_path / "run.partial").glob("checkpoint-*")
+    content = bytearray(checkpoint.read_bytes())
+    content[-1] ^= 1
+    checkpoint.write_bytes(content)
+    said = []
+    redone = eagerly(quick, tmp_path / "run", progress=said.append)
+    assert not any("continuing" in line for line in said)
+    assert weights(redone) == weights(eagerly(quick, tmp_path / "whole"))
+
+
+def test_two_processes_do_not_train_one_run(quick, tmp_path, eagerly):
+    from filelock import FileLock
+
+    (tmp_path / "run.partial").mkdir()
+    held = FileLock(tmp_path / "run.partial" / "lock", is_singleton=False)
+    with held, pytest.raises(RuntimeError, match="is being trained by another process"):
+        eagerly(quick, tmp_path / "run")
+
+
+def test_an_unknown_device_gets_one_sentence(quick, tmp_path):
+    with pytest.raises(ValueError, match="device is 'tpu', but has to be one of auto, cpu, cuda"):
+        train(quick, tmp_path / "run", device="tpu")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the GPU whose absence is tested")
+def test_a_missing_gpu_gets_one_sentence(quick, tmp_path):
+    with pytest.raises(ValueError, match="device is 'cuda', but PyTorch finds no CUDA GPU"):
+        train(quick, tmp_path / "run", device="cuda")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_diverged_run_says_so(quick, tmp_path, eagerly):
+    with pytest.raises(FloatingPointError, match="the training loss is nan"):
+        eagerly(replace(quick, lr=1e30, optimizer="adamw", precision="float32"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_test_set_is_read_once_after_the_last_epoch(quick, tmp_path, eagerly, monkeypatch):
+    events = []
+    load = data.load
+    monkeypatch.setattr(data, "load", lambda split, root=None: events.append(split) or load(split, root))
+    eagerly(quick, tmp_path / "run", progress=events.append)
+    assert events.count("test") == 1
+    assert all(not str(event).startswith("epoch") for event in events[events.index("test") :])
+
+
+def test_a_page_that_is_being_checked_does_not_train(quick, tmp_path, eagerly, monkeypatch):
+    monkeypatch.setattr(sys.modules["vitlib.train"], "_in_notebook", lambda: True)
+    assert "PYTEST_VERSION" in os.environ
+    with pytest.raises(RuntimeError, match="a page that is being checked does not train: run make report"):
+        eagerly(quick, tmp_path / "run")
+
+
+def test_training_compiles_or_says_that_it_cannot(quick, tmp_path, monkeypatch):
+    def broken(*_, **__):
+        def fail(*_):
+            raise RuntimeError("no compiler")
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", broken)
+    said = []
+    train(quick, tmp_path / "run", device="cpu", progress=said.append)
+    assert "torch.compile does not work here (RuntimeError): training uncompiled, slower." in said
+
+
+def test_predictions_of_a_run_are_those_of_its_evaluation(quick, tmp_path, eagerly, test_set):
+    from vitlib.evaluate import evaluate
+
+    run = eagerly(quick, tmp_path / "run")
+    images, labels = test_set
+    assert evaluate(run, images, labels).correct == run.metrics["correct"]
+    logits = run.predict(images[:20])
+    assert (logits.shape, logits.dtype) == ((20, 10), torch.float32)
+    expected = evaluate(run, images[:20], labels[:20]).logits
+    torch.testing.assert_close(logits.double(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_an_unknown_run_names_the_runs_there_are(quick, tmp_path, eagerly):
+    with pytest.raises(ValueError, match=r"run is .*nowhere.* has to be a finished run; there is none yet"):
+        load_run(tmp_path / "nowhere")
+    eagerly(quick, tmp_path / "run")
+    with pytest.raises(ValueError, match=r"but has to be one of .*run"):
+        load_run(tmp_path / "nowhere")
+
+
+def test_altered_weights_are_refused(quick, tmp_path, eagerly):
+    run = eagerly(quick, tmp_path / "run")
+    content = bytearray(weights(run))
+    content[-1] ^= 1
+    (run.path / "model.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match=r"model\.safetensors has SHA-256 .*, but its manifest says"):
+        load_run(run.path)

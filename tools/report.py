@@ -1,0 +1,177 @@
+"""What make runs: execute a notebook by its profile, publish a finished rerun, say what came out.
+
+    python tools/report.py check PROFILE
+    python tools/report.py execute PROFILE NOTEBOOK
+    python tools/report.py summary PROFILE
+    python tools/report.py publish PROFILE
+
+A profile is a file in profiles/ with a section per notebook: the parameters that differ from the notebook's own. Pages
+and runs of a rerun go to build/PROFILE/. A caller's mistake ends with one sentence and status 1.
+"""
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RUN = Path("runs") / "report"  # the run that the report is about
+
+
+class MistakeError(Exception):
+    """Something the caller can put right; its text is the whole message."""
+
+
+def profile(name: str) -> dict[str, dict[str, Any]]:
+    """Return the sections of a profile, each known to be a notebook and each key a parameter of it."""
+    import yaml
+    from papermill import inspect_notebook
+
+    path = ROOT / "profiles" / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
+        raise MistakeError(f"PROFILE is {name!r}, but has to be one of {known}.")
+    try:
+        sections = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise MistakeError(f"profiles/{name}.yaml is not valid YAML: {' '.join(str(error).split())}.") from error
+    notebooks = sorted(p.stem for p in (ROOT / "notebooks").glob("*.ipynb"))
+    for section, values in sections.items():
+        if section not in notebooks:
+            raise MistakeError(
+                f"profiles/{name}.yaml: {section!r} has to be one of the notebooks {', '.join(notebooks)}."
+            )
+        if not isinstance(values, dict):
+            raise MistakeError(
+                f"profiles/{name}.yaml: {section} is {values!r}, but has to hold parameters, name: value."
+            )
+        known = sorted(inspect_notebook(str(ROOT / "notebooks" / f"{section}.ipynb")))
+        for key in values:
+            if key not in known:
+                raise MistakeError(
+                    f"profiles/{name}.yaml: {section} has no parameter {key!r}; it has {', '.join(known)}."
+                )
+    return sections
+
+
+class Lines:
+    """A text stream that hands each line a cell prints to the progress bar's own printer."""
+
+    def write(self, text: str) -> None:
+        """Print the lines of `text` above the bar."""
+        from tqdm import tqdm
+
+        for line in text.splitlines():
+            if line.strip():
+                tqdm.write(f"    {line}", file=sys.stdout)
+
+    def flush(self) -> None:
+        """Pass on what is held back."""
+        sys.stdout.flush()
+
+
+def execute(name: str, notebook: str) -> None:
+    """Execute a notebook with papermill into build/NAME/book/, whole or not at all."""
+    import papermill
+
+    home = ROOT / "build" / name
+    source, page = ROOT / "notebooks" / f"{notebook}.ipynb", home / "book" / f"{notebook}.ipynb"
+    parameters = profile(name).get(notebook, {})
+    scratch = home / "executing" / page.name
+    for folder in (scratch.parent, page.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    os.environ["REPORT_HOME"] = str(home)
+    given = ", ".join(f"{key}={value!r}" for key, value in parameters.items())
+    print(f"{notebook}  {given}", flush=True)
+    bar = {"bar_format": "  cell {n_fmt} of {total_fmt}  {elapsed}", "leave": False}
+    trains = "device" in papermill.inspect_notebook(str(source))  # its lines are news; other pages print results
+    try:
+        papermill.execute_notebook(
+            str(source),
+            str(scratch),
+            parameters=parameters,
+            kernel_name="python3",
+            cwd=str(ROOT),
+            stdout_file=Lines() if trains else None,
+            progress_bar=bar if sys.stderr.isatty() else False,
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],
+        )
+    except papermill.PapermillExecutionError as error:
+        raise MistakeError(
+            f"{notebook}, cell {error.exec_count}: {error.evalue}\n(The unfinished page is {show(scratch)}.)"
+        ) from error
+    pages = json.loads(scratch.read_text())
+    noted = pages["metadata"]["papermill"]
+    noted["input_path"], noted["output_path"] = f"notebooks/{page.name}", f"book/{page.name}"
+    for cell in pages["cells"]:
+        if "nbval-ignore-output" in cell["metadata"].get("tags", []):  # compilers write to stderr, with paths
+            cell["outputs"] = [o for o in cell["outputs"] if o.get("name") != "stderr"]
+    scratch.write_text(json.dumps(pages, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+    scratch.replace(page)
+    print(f"  done in {noted['duration']:.0f} s", flush=True)
+
+
+def summary(name: str) -> None:
+    """Say what came out, where it is and how to open it."""
+    os.environ["REPORT_HOME"] = str(ROOT / "build" / name)
+    from vitlib import homework, load_run
+
+    metrics = load_run(RUN).metrics
+    ours = 100 * sum(metrics["correct"]) / sum(metrics["total"])
+    theirs = 100 * sum(homework.CORRECT) / sum(homework.TOTAL)
+    page = ROOT / "build" / name / "html" / "index.html"
+    print(f"\nTest accuracy {ours:.2f} %, test loss {metrics['loss']:.6f}", end="")
+    print(f"   (homework: {theirs:.2f} %, {homework.TEST_LOSS:.6f})")
+    print(f"The report:   {show(page)}")
+    print(f"To read it:   python3 -m http.server -d {show(page.parent)} 8000, then open http://localhost:8000")
+    print(f"To keep it:   make publish PROFILE={name}      To check the published one: make test")
+
+
+def publish(name: str) -> None:
+    """Put the pages and the run of a finished rerun in the place of the published ones."""
+    home = ROOT / "build" / name
+    wanted = [p.name for p in sorted((ROOT / "notebooks").glob("*.ipynb"))]
+    missing = [page for page in wanted if not (home / "book" / page).is_file()]
+    if missing or not (home / RUN / "manifest.json").is_file():
+        raise MistakeError(
+            f"build/{name} is not a finished rerun ({', '.join(missing) or RUN} is missing): make report first."
+        )
+    for page in wanted:
+        if json.loads((home / "book" / page).read_text())["metadata"]["papermill"].get("exception"):
+            raise MistakeError(f"build/{name}/book/{page} ended in an exception: remove it and make report again.")
+    new, old = ROOT / f"{RUN}.new", ROOT / f"{RUN}.old"
+    for folder in (new, old):
+        shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(home / RUN, new)
+    if (ROOT / RUN).exists():
+        (ROOT / RUN).rename(old)
+    new.rename(ROOT / RUN)
+    shutil.rmtree(old, ignore_errors=True)
+    for page in wanted:
+        scratch = ROOT / "book" / f".{page}.part"
+        shutil.copyfile(home / "book" / page, scratch)
+        scratch.replace(ROOT / "book" / page)
+    print(f"Published: {len(wanted)} pages in book/ and {RUN}. Look at them with make html, check them with make test.")
+
+
+def show(path: Path) -> str:
+    """Return a path as seen from the project's root."""
+    return path.relative_to(ROOT).as_posix()
+
+
+def main() -> None:
+    """Run one of the four actions."""
+    actions = {"check": profile, "execute": execute, "summary": summary, "publish": publish}
+    action, *arguments = sys.argv[1:]
+    try:
+        actions[action](*arguments)
+    except MistakeError as mistake:
+        sys.exit(f"\n{mistake}")
+    except OSError as error:
+        sys.exit(f"\n{error.strerror}: {error.filename}. Put that right and run the same command again.")
+
+
+if __name__ == "__main__":
+    main()

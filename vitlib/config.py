@@ -1,0 +1,181 @@
+"""Settings: what defines the model, and what defines a training run.
+
+Both are frozen, keyword-only and validated when they are made, so that code which receives one need not check it
+again. They hold only what changes the result; the device and the progress display are arguments of `vitlib.train`.
+"""
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+
+OPTIMIZERS = ("adamw", "muon")
+PRECISIONS = ("float32", "bfloat16")
+TRAIN_IMAGES = 60_000  # images in Fashion-MNIST's training set
+
+
+def require(holds: bool, name: str, value: object, wanted: str) -> None:
+    """Raise a ValueError of one sentence that names the value and what would be right, unless `holds`."""
+    if not holds:
+        raise ValueError(f"{name} is {value!r}, but has to be {wanted}.")
+
+
+def _whole(settings: object, low: int, *names: str) -> None:
+    for name in names:
+        value = getattr(settings, name)
+        right = isinstance(value, int) and not isinstance(value, bool) and value >= low
+        require(right, name, value, f"a whole number of at least {low}")
+
+
+def _real(settings: object, low: float, high: float, *names: str) -> None:
+    """Check numbers in [low, high) and store them as floats, so that 1 and 1.0 are the same setting."""
+    wanted = f"a number of at least {low}" + (f" and below {high}" if math.isfinite(high) else "")
+    for name in names:
+        value = getattr(settings, name)
+        right = isinstance(value, int | float) and not isinstance(value, bool) and low <= value < high
+        require(right, name, value, wanted)
+        object.__setattr__(settings, name, float(value))
+
+
+def _flag(settings: object, *names: str) -> None:
+    for name in names:
+        require(isinstance(getattr(settings, name), bool), name, getattr(settings, name), "True or False")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViTConfig:
+    """The dimensions of a Vision Transformer; the defaults are the homework's.
+
+    Raises:
+        ValueError: a dimension is out of range, the patches do not tile the image or the heads do not divide the
+            width.
+    """
+
+    image_size: int = 28  # pixels a side
+    patch_size: int = 4  # pixels a side, P
+    channels: int = 1  # colours of a pixel, C
+    embed_dim: int = 64  # width of a token, D
+    depth: int = 4  # encoder layers
+    num_heads: int = 4  # attention heads, H
+    mlp_ratio: int = 4  # width of the MLP's hidden layer over D
+    num_classes: int = 10
+    dropout: float = 0.0  # share of the MLP's outputs set to zero while training
+    share_norm: bool = True  # one LayerNorm per block, applied twice (the homework's model), or two
+
+    def __post_init__(self) -> None:
+        _whole(self, 1, "image_size", "patch_size", "channels", "embed_dim", "depth", "num_heads", "mlp_ratio")
+        _whole(self, 1, "num_classes")
+        _real(self, 0, 1, "dropout")
+        _flag(self, "share_norm")
+        require(
+            self.image_size % self.patch_size == 0,
+            "patch_size",
+            self.patch_size,
+            f"a divisor of image_size={self.image_size}",
+        )
+        require(
+            self.embed_dim % self.num_heads == 0,
+            "embed_dim",
+            self.embed_dim,
+            f"a multiple of num_heads={self.num_heads}",
+        )
+
+    @property
+    def num_patches(self) -> int:
+        """Patches of an image: (image_size / patch_size) squared."""
+        return (self.image_size // self.patch_size) ** 2
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of a sequence, N: the patches and the class token."""
+        return self.num_patches + 1
+
+    @property
+    def patch_dim(self) -> int:
+        """Numbers in a flattened patch: P squared times C."""
+        return self.patch_size**2 * self.channels
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head, K = D / H."""
+        return self.embed_dim // self.num_heads
+
+    @property
+    def hidden_dim(self) -> int:
+        """Width of the MLP's hidden layer, F = mlp_ratio D."""
+        return self.mlp_ratio * self.embed_dim
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Everything that defines the result of a training run.
+
+    Raises:
+        ValueError: a setting is out of range, unknown, or asks for more images than there are.
+    """
+
+    model: ViTConfig = field(default_factory=ViTConfig)
+    epochs: int = 20
+    batch_size: int = 128
+    optimizer: str = "muon"  # "muon": Muon on the encoder's matrices, AdamW on the rest; "adamw": AdamW on all
+    lr: float = 0.002  # AdamW's peak learning rate
+    muon_lr: float = 0.02  # Muon's peak learning rate
+    weight_decay: float = 0.01  # decoupled, on matrices only
+    warmup: float = 0.1  # share of the steps over which the learning rates rise; they then fall linearly to zero
+    flip: bool = True  # mirror each training image left to right with probability 1/2
+    crop: int = 0  # pad by this many pixels and crop at random, for each training image
+    label_smoothing: float = 0.0
+    train_images: int = 55_000  # images trained on, taken from the training set
+    validation_images: int = 5_000  # images held out of the training set
+    precision: str = "bfloat16"  # of the products in training; weights and evaluation stay float32 and float64
+    seed: int = 0  # of weights, order and augmentation; the split does not depend on it
+
+    def __post_init__(self) -> None:
+        require(isinstance(self.model, ViTConfig), "model", self.model, "a ViTConfig")
+        _whole(self, 1, "epochs", "batch_size", "train_images", "validation_images")
+        _whole(self, 0, "crop", "seed")
+        _real(self, 0, math.inf, "lr", "muon_lr", "weight_decay")
+        _real(self, 0, 1, "warmup", "label_smoothing")
+        _flag(self, "flip")
+        require(self.optimizer in OPTIMIZERS, "optimizer", self.optimizer, f"one of {', '.join(OPTIMIZERS)}")
+        require(self.precision in PRECISIONS, "precision", self.precision, f"one of {', '.join(PRECISIONS)}")
+        require(self.batch_size <= self.train_images, "batch_size", self.batch_size, f"at most {self.train_images}")
+        require(
+            self.train_images + self.validation_images <= TRAIN_IMAGES,
+            "train_images + validation_images",
+            self.train_images + self.validation_images,
+            f"at most {TRAIN_IMAGES}, the size of the training set",
+        )
+
+    @property
+    def digest(self) -> str:
+        """Identity of the run: 12 hexadecimal digits over the settings that differ from their defaults.
+
+        Defaults are left out so that a setting added later leaves the identity of earlier runs as it was.
+        """
+        text = json.dumps(differences(self, type(self)()), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as nested plain values, ready for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Return the configuration that `to_dict` gave; ValueError for an unknown setting."""
+        known = {f.name for f in fields(cls)}
+        for name in values:
+            require(name in known, "setting", name, f"one of {', '.join(sorted(known))}")
+        return cls(**{**values, "model": ViTConfig(**values["model"])})
+
+
+def differences(a: TrainConfig, b: TrainConfig) -> dict[str, Any]:
+    """Return the settings of `a` that differ from `b`, by dotted name (``model.depth``)."""
+    flat_a, flat_b = _flatten(a), _flatten(b)
+    return {name: value for name, value in flat_a.items() if value != flat_b[name]}
+
+
+def _flatten(config: TrainConfig) -> dict[str, Any]:
+    values = config.to_dict()
+    return {f"model.{k}": v for k, v in values.pop("model").items()} | values

@@ -1,0 +1,194 @@
+"""Fashion-MNIST: fetched, verified and handed over as tensors (Xiao et al., 2017).
+
+The four files come from the folder the reader names, from torchvision's mirror, or from Debian's package
+``dataset-fashion-mnist``; whatever the source, the decompressed bytes are held against SHA-256 sums before use.
+Axes: N images.
+"""
+
+import gzip
+import hashlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import zlib
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from torch import Tensor
+from torchvision.datasets import FashionMNIST
+
+from vitlib import paths
+
+CLASSES = tuple(FashionMNIST.classes)  # name of each label, from the data set's authors
+MEAN, STD = 0.2860, 0.3530  # of the training set's pixels, on a scale from 0 to 1
+SHA256: dict[str, str] = {
+    name: facts["sha256"]
+    for name, facts in json.loads((Path(__file__).parent / "fashion_mnist.json").read_text())["files"].items()
+}
+DEBIAN_PACKAGE = "dataset-fashion-mnist"
+DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+
+_SPLITS = {"train": "train", "test": "t10k"}
+_HEADER = {"images": 16, "labels": 8}  # bytes before the data in an IDX file
+
+
+class DataError(RuntimeError):
+    """Fashion-MNIST is neither in the folder nor to be had."""
+
+
+def default_root() -> Path:
+    """Return the folder of the data: ``$FASHION_MNIST`` where that is set, else ``.data/`` in the project."""
+    return paths.ROOT / os.environ.get("FASHION_MNIST", ".data")
+
+
+def load(split: str, root: str | Path | None = None) -> tuple[Tensor, Tensor]:
+    """Return the images and labels of a split, fetching them first where they are missing.
+
+    Args:
+        split: ``"train"`` (60,000 images) or ``"test"`` (10,000).
+        root: folder that holds the four IDX files, as they are or gzipped, directly or in torchvision's layout
+            (``FashionMNIST/raw``); what is missing is fetched into it. `default_root` by default.
+
+    Returns:
+        Images as uint8 (N, 28, 28), 0 black to 255 white, and labels as int64 (N,), 0 to 9 as in `CLASSES`.
+
+    Raises:
+        ValueError: `split` is unknown.
+        DataError: no source gives files with the right checksum; the message says what each one answered.
+    """
+    if split not in _SPLITS:
+        raise ValueError(f"split is {split!r}, but has to be 'train' or 'test'.")
+    images, labels = (f"{_SPLITS[split]}-images-idx3-ubyte", f"{_SPLITS[split]}-labels-idx1-ubyte")
+    content = _read([images, labels], Path(root) if root is not None else default_root())
+    pixels = torch.frombuffer(content[images], dtype=torch.uint8, offset=_HEADER["images"])
+    return (
+        pixels.view(-1, 28, 28),
+        torch.frombuffer(content[labels], dtype=torch.uint8, offset=_HEADER["labels"]).long(),
+    )
+
+
+def normalise(images: Tensor) -> Tensor:
+    """Return uint8 images (..., 28, 28) as float32 with the training set's mean 0 and standard deviation 1."""
+    return (images.float() / 255 - MEAN) / STD
+
+
+def training_split(train_images: int, validation_images: int, total: int = 60_000) -> tuple[Tensor, Tensor]:
+    """Return the indices of training and validation images within the training set: two disjoint int64 vectors.
+
+    The split is the same for every run: a permutation of the `total` images with a fixed seed, validation first.
+    """
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(2017))
+    return order[validation_images : validation_images + train_images], order[:validation_images]
+
+
+def _read(names: list[str], root: Path) -> dict[str, bytearray]:
+    """Return the verified bytes of the named files, from `root` or fetched into it."""
+    content, refused = _verified(names, root)
+    if len(content) == len(names):
+        return content
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / ".lock"):
+            content, refused = _verified(names, root)  # another process may have fetched them meanwhile
+            if len(content) < len(names):
+                for sentence in refused:
+                    print(sentence, flush=True)
+                _fetch(root, refused)
+                content, refused = _verified(names, root)
+    except OSError as error:
+        raise DataError(" ".join([*refused, f"Fashion-MNIST cannot be written to {root}: {error}."])) from error
+    return content
+
+
+def _verified(names: list[str], root: Path) -> tuple[dict[str, bytearray], list[str]]:
+    """Return the files of `root` whose checksum holds, and a sentence about each that was refused."""
+    content, refused = {}, []
+    for name in names:
+        for folder in (root / "FashionMNIST" / "raw", root):
+            for path in (folder / name, folder / f"{name}.gz"):
+                if name in content or not path.is_file():
+                    continue
+                data = _decompressed(path)
+                found = hashlib.sha256(data).hexdigest()
+                if found == SHA256[name]:
+                    content[name] = data
+                else:
+                    refused.append(
+                        f"{paths.show(path)} is refused: its content has SHA-256 {found[:12]}…, "
+                        f"Fashion-MNIST's has {SHA256[name][:12]}…."
+                    )
+    return content, refused
+
+
+def _decompressed(path: Path) -> bytearray:
+    """Return a file's bytes, unpacked where it is gzipped; of a damaged archive, none."""
+    data = path.read_bytes()
+    if path.suffix != ".gz":
+        return bytearray(data)
+    try:
+        return bytearray(gzip.decompress(data))
+    except (OSError, EOFError, zlib.error):
+        return bytearray()
+
+
+def _fetch(root: Path, refused: list[str]) -> None:
+    """Fetch the four files and move them to ``root/FashionMNIST/raw``, each whole or not at all."""
+    failures = []
+    for source, fetch in (("torchvision's mirror", _from_torchvision), ("Debian's package", _from_debian)):
+        print(f"Fashion-MNIST: fetching from {source} ...", flush=True)
+        with tempfile.TemporaryDirectory(dir=root, prefix=".fetch-") as scratch:
+            try:
+                where = fetch(Path(scratch))
+            except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+                print(f"Fashion-MNIST: {source} cannot be reached ({reason}).", flush=True)
+                failures.append(f"{source}: {reason}")
+                continue
+            content, wrong = _verified(list(SHA256), where)
+            if len(content) < len(SHA256):
+                failures.append(f"{source}: {' '.join(wrong) or 'files are missing.'}")
+                continue
+            raw = root / "FashionMNIST" / "raw"
+            raw.mkdir(parents=True, exist_ok=True)
+            for name, data in content.items():
+                (Path(scratch) / name).write_bytes(data)
+                (Path(scratch) / name).replace(raw / name)
+            print(f"Fashion-MNIST: from {source}, checksums verified, kept in {paths.show(raw)}.", flush=True)
+            return
+    raise DataError(
+        " ".join(refused) + f" Fashion-MNIST is not in {paths.show(root)} and cannot be fetched "
+        f"({'; '.join(failures)}). Connect to a network, or set FASHION_MNIST to a folder with its four files."
+    )
+
+
+def _from_torchvision(scratch: Path) -> Path:
+    """Fetch from torchvision's mirror into `scratch`; return the folder of the files."""
+    patience = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(20)  # seconds; torchvision sets none of its own
+    try:
+        FashionMNIST(scratch, download=True)
+    finally:
+        socket.setdefaulttimeout(patience)
+    return scratch
+
+
+def _from_debian(scratch: Path) -> Path:
+    """Return the folder of Debian's package where it is installed, else fetch and unpack it into `scratch`."""
+    if DEBIAN_FOLDER.is_dir():
+        return DEBIAN_FOLDER
+    for tool in ("apt-get", "dpkg-deb"):
+        if shutil.which(tool) is None:
+            raise RuntimeError(f"{DEBIAN_PACKAGE} is not installed and {tool} is not on this machine")
+    _run(["apt-get", "download", DEBIAN_PACKAGE], scratch)
+    _run(["dpkg-deb", "-x", next(scratch.glob("*.deb")).name, "."], scratch)
+    return scratch / DEBIAN_FOLDER.relative_to("/")
+
+
+def _run(command: list[str], folder: Path) -> None:
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    if result.returncode:
+        raise RuntimeError(result.stderr.strip().splitlines()[-1] if result.stderr.strip() else "it failed")

@@ -1,0 +1,33 @@
+"""The folders of the project.
+
+Every path is resolved from here and never from the working directory, because papermill runs a notebook in the
+project's root, nbval runs it in ``book/`` and a reader may run it anywhere.
+"""
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def home() -> Path:
+    """Return the folder that holds the report's ``runs/`` and ``book/``.
+
+    It is the project's root, where the published report lives, unless the environment variable ``REPORT_HOME`` names
+    the folder of a rerun (``make report`` sets it to ``build/<profile>``).
+    """
+    return (ROOT / os.environ.get("REPORT_HOME", "")).resolve()
+
+
+def resolve(path: str | Path) -> Path:
+    """Return `path` as an absolute path; a relative one is taken from `home`."""
+    return home() / path
+
+
+def show(path: str | Path) -> str:
+    """Return `path` as it is printed: relative to `home` (then to the root) where it lies inside, else in full."""
+    path = Path(path)
+    for base in (home(), ROOT):
+        if path.is_relative_to(base):
+            return path.relative_to(base).as_posix()
+    return str(path)

@@ -1,0 +1,64 @@
+"""Where a result comes from: code, packages, machine and data."""
+
+import hashlib
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vitlib import data, paths
+
+PACKAGES = ("torch", "torchvision", "safetensors", "matplotlib", "thop", "torchsummary")
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Describe the code, the packages and the machine that are about to make a result on `device`."""
+    return {
+        "code": code(),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "device": device_name(device),
+        "threads": torch.get_num_threads(),
+        "data_sha256": data.SHA256,
+    }
+
+
+def code() -> dict[str, Any]:
+    """Return the commit of the project and whether its working tree was clean.
+
+    Where there is no git, the commit is taken from the environment variable ``VITLIB_COMMIT`` and the tree counts as
+    unknown (None).
+    """
+    try:
+        commit = _git("rev-parse", "HEAD")
+        clean = not _git("status", "--porcelain", "--", "vitlib", "notebooks", "profiles", "requirements.txt")
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": os.environ.get("VITLIB_COMMIT"), "clean": None}
+    return {"commit": commit, "clean": clean}
+
+
+def device_name(device: torch.device) -> str:
+    """Return the name of the processor that `device` stands for."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpu_info = Path("/proc/cpuinfo")
+    names = [line.split(":", 1)[1].strip() for line in _lines(cpu_info) if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(paths.ROOT), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.is_file() else []
