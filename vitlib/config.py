@@ -119,8 +119,8 @@ class TrainConfig:
     epochs: int = 20
     batch_size: int = 128
     optimizer: str = "muon"  # "muon": Muon on the encoder's matrices, AdamW on the rest; "adamw": AdamW on all
-    lr: float = 0.002  # AdamW's peak learning rate
-    muon_lr: float = 0.02  # Muon's peak learning rate
+    lr: float = 0.004  # AdamW's peak learning rate
+    muon_lr: float = 0.005  # Muon's peak learning rate
     weight_decay: float = 0.01  # decoupled, on matrices only
     warmup: float = 0.1  # share of the steps over which the learning rates rise; they then fall linearly to zero
     flip: bool = True  # mirror each training image left to right with probability 1/2

@@ -1,0 +1,144 @@
+"""The published pages: whole, equal to their sources, and caught when one digit of them is wrong."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+import safetensors.torch
+
+from vitlib import load_run, paths, provenance
+
+SOURCES = sorted((paths.ROOT / "notebooks").glob("*.ipynb"))
+each_page = pytest.mark.parametrize("name", [source.name for source in SOURCES])
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def code_cells(page):
+    return [cell for cell in page["cells"] if cell["cell_type"] == "code"]
+
+
+def tags(cell):
+    return cell["metadata"].get("tags", [])
+
+
+def text(cell):
+    return "".join(cell["source"])
+
+
+def test_every_source_is_published_and_nothing_else():
+    published = {path.name for path in (paths.ROOT / "book").glob("*.ipynb")}
+    assert published == {source.name for source in SOURCES}
+
+
+@each_page
+def test_a_page_equals_its_source_but_for_injected_parameters(name):
+    source, page = read(paths.ROOT / "notebooks" / name), read(paths.ROOT / "book" / name)
+    kept = [cell for cell in page["cells"] if "injected-parameters" not in tags(cell)]
+    assert [(c["cell_type"], text(c)) for c in kept] == [(c["cell_type"], text(c)) for c in source["cells"]]
+    assert [tags(c) for c in kept] == [tags(c) for c in source["cells"]]
+
+
+@each_page
+def test_a_source_has_no_outputs_and_one_parameters_cell(name):
+    cells = code_cells(read(paths.ROOT / "notebooks" / name))
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in cells)
+    assert sum("parameters" in tags(cell) for cell in cells) == 1
+
+
+@each_page
+def test_a_page_was_executed_to_its_end_without_a_word_on_stderr(name):
+    page = read(paths.ROOT / "book" / name)
+    assert not page["metadata"]["papermill"].get("exception")
+    for cell in code_cells(page):
+        assert cell["execution_count"] is not None, text(cell)
+        for output in cell["outputs"]:
+            assert output["output_type"] != "error"
+            assert output.get("name") != "stderr", text(cell)
+
+
+@each_page
+def test_a_page_names_no_folder_of_the_machine_that_made_it(name):
+    content = (paths.ROOT / "book" / name).read_text()
+    assert str(paths.ROOT) not in content
+    assert not re.search(r"/(home|root|Users|tmp)/", content)
+
+
+def is_compared(cell):
+    """Say whether nbval compares anything of a cell that could differ: it skips pixels, and their repr is constant."""
+    pictures = {"image/png", "text/plain"}
+    return "nbval-ignore-output" not in tags(cell) and any(
+        "image/png" not in output.get("data", {}) or not set(output["data"]) <= pictures for output in cell["outputs"]
+    )
+
+
+def test_at_least_four_fifths_of_the_printing_cells_are_compared():
+    cells = [cell for source in SOURCES for cell in code_cells(read(paths.ROOT / "book" / source.name))]
+    printing = [cell for cell in cells if cell["outputs"]]
+    share = sum(map(is_compared, printing)) / len(printing)
+    assert share >= 0.8, f"{share:.0%} of {len(printing)} cells"
+
+
+def check(folder, name, home=None):
+    """Run nbval on one page; return its exit status and what it says."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}
+    if home is not None:
+        environment["REPORT_HOME"] = str(home)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", "--nbval-current-env"]
+    command += ["--rootdir", str(folder), "-c", os.devnull, str(folder / name)]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    return result.returncode, result.stdout
+
+
+def altered(folder, name, old, new):
+    """Copy a page into `folder` with `old` replaced by `new` where it occurs first; `old` must occur."""
+    content = (paths.ROOT / "book" / name).read_text()
+    assert old in content
+    (folder / name).write_text(content.replace(old, new, 1))
+
+
+def test_an_unchanged_page_passes_and_one_changed_digit_fails(tmp_path):
+    shutil.copy(paths.ROOT / "book" / "04_encoder_cost.ipynb", tmp_path)
+    status, said = check(tmp_path, "04_encoder_cost.ipynb")
+    assert status == 0, said
+    altered(tmp_path, "04_encoder_cost.ipynb", "= 2,777,600\\n", "= 2,777,601\\n")
+    status, said = check(tmp_path, "04_encoder_cost.ipynb")
+    assert status == 1
+    assert "2,777,601" in said
+
+
+def test_two_norms_a_block_fail(tmp_path):
+    name = "01_model.ipynb"
+    altered(tmp_path, name, "ViTConfig(num_heads=num_heads)", "ViTConfig(num_heads=num_heads, share_norm=False)")
+    status, said = check(tmp_path, name)
+    assert status == 1
+    assert "205,066 trainable parameters" in said
+
+
+def test_scaled_weights_fail(tmp_path):
+    shutil.copytree(paths.ROOT / "runs" / "report", tmp_path / "runs" / "report")
+    run = load_run(tmp_path / "runs" / "report")
+    weights = run.path / "model.safetensors"
+    tensors = safetensors.torch.load_file(weights)
+    safetensors.torch.save_file({name: 1.01 * tensor for name, tensor in tensors.items()}, weights)
+    manifest = run.manifest | {"weights_sha256": provenance.sha256(weights)}
+    (run.path / "manifest.json").write_text(json.dumps(manifest))
+    shutil.copy(paths.ROOT / "book" / "03_per_class.ipynb", tmp_path)
+    status, said = check(tmp_path, "03_per_class.ipynb", home=tmp_path)
+    assert status == 1
+    assert "AssertionError" in said
+
+
+def test_the_published_run_says_what_made_it():
+    run = load_run(paths.ROOT / "runs" / "report")
+    assert run.manifest["digest"] == run.config.digest
+    assert len(run.history) == run.config.epochs
+    assert sum(run.metrics["total"]) == 10_000
+    assert re.fullmatch(r"[0-9a-f]{40}", run.manifest["code"]["commit"])
+    assert run.manifest["code"]["clean"] is True

@@ -1,0 +1,162 @@
+"""The commands around the notebooks: profiles, execution, publication and the book."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+
+from vitlib import paths
+
+spec = importlib.util.spec_from_file_location("report", paths.ROOT / "tools" / "report.py")
+report = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(report)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Return an empty project with the real notebooks, into which profiles can be written."""
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "notebooks").symlink_to(paths.ROOT / "notebooks")
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    for name in [name for name in os.environ if name.startswith("PYTEST")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("REPORT_HOME", "")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", [path.stem for path in (paths.ROOT / "profiles").glob("*.yaml")])
+def test_every_key_of_a_profile_is_a_parameter_of_its_notebook(name):
+    assert report.profile(name)["02_training"]["run_name"] == "report"
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("02_training:\n  epoch: 3\n", r"02_training has no parameter 'epoch'; it has batch_size, crop, "),
+        ("2_training:\n  epochs: 3\n", r"'2_training' has to be one of the notebooks 01_model, 02_training, "),
+        ("02_training: 3\n", r"02_training is 3, but has to hold parameters, name: value\."),
+        ("02_training: [\n", r"mine\.yaml is not valid YAML: "),
+    ],
+)
+def test_a_wrong_profile_gets_one_sentence(project, content, sentence):
+    (project / "profiles" / "mine.yaml").write_text(content)
+    with pytest.raises(report.MistakeError, match=sentence):
+        report.profile("mine")
+
+
+def test_an_unknown_profile_names_the_known_ones():
+    with pytest.raises(report.MistakeError, match="PROFILE is 'tpu', but has to be one of cpu, gpu, smoke"):
+        report.profile("tpu")
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("02_training:\n  epochs: -1\n", "epochs is -1, but has to be a whole number of at least 1."),
+        ("02_training:\n  device: tpu\n", "device is 'tpu', but has to be one of auto, cpu, cuda."),
+        ("03_per_class:\n  run_name: nowhere\n", "run is 'runs/nowhere', but has to be a finished run"),
+    ],
+)
+def test_a_wrong_parameter_ends_the_page_with_one_sentence(project, content, sentence):
+    (project / "profiles" / "mine.yaml").write_text(content)
+    (notebook,) = report.profile("mine")
+    with pytest.raises(report.MistakeError, match=sentence):
+        report.execute("mine", notebook)
+    assert not list((project / "build" / "mine" / "book").iterdir())
+
+
+def test_an_unfinished_rerun_is_not_published(project):
+    with pytest.raises(report.MistakeError, match="build/mine is not a finished rerun"):
+        report.publish("mine")
+
+
+def test_the_training_page_runs_by_hand(tmp_path):
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    environment = clean | {"REPORT_HOME": str(tmp_path), "TORCH_COMPILE_DISABLE": "1"}
+    settings = {"epochs": 2, "train_images": 256, "validation_images": 100}
+    command = [sys.executable, "-m", "papermill", "notebooks/02_training.ipynb", str(tmp_path / "out.ipynb")]
+    for name, value in settings.items():
+        command += ["-p", name, str(value)]
+    subprocess.run(command, cwd=paths.ROOT, env=environment, check=True, capture_output=True)
+    (run,) = (tmp_path / "runs").iterdir()
+    assert run.name.startswith("vit-")
+
+
+class Text(HTMLParser):
+    """Collects the words of a page, and the hosts that it would ask for anything."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.loads, self.images = [], [], []
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        if tag in ("script", "img", "iframe") and attributes.get("src"):
+            self.loads.append(attributes["src"])
+        if tag == "link" and attributes.get("rel") != "canonical":
+            self.loads.append(attributes.get("href", ""))
+        if tag == "img":
+            self.images.append(attributes)
+
+
+def build(book, out):
+    command = ["jupyter-book", "build", str(book), "--path-output", str(out), "--all", "-W", "-n", "--keep-going"]
+    command[0] = str(paths.Path(sys.executable).parent / "jupyter-book")
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def copy_of_the_book(folder):
+    wanted = shutil.ignore_patterns("_build", ".*")
+    return shutil.copytree(paths.ROOT / "book", folder / "book", ignore=wanted)
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """Return the published book, built with warnings as errors and parsed: file name -> Text."""
+    folder = tmp_path_factory.mktemp("html")
+    result = build(copy_of_the_book(folder), folder)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    parsed = {}
+    for path in (folder / "_build" / "html").glob("*.html"):
+        parsed[path.name] = Text()
+        parsed[path.name].feed(path.read_text())
+    return parsed
+
+
+def test_the_homeworks_numbers_stand_on_the_pages(pages):
+    words = {name: " ".join(page.words) for name, page in pages.items()}
+    for number in ("9,983,872", "201,290", "201,802", "204,554", "2,777,600", "49,984", "11,161,216"):
+        assert number in words["04_encoder_cost.html"], number
+    assert "MACs: 9983872.0, Params: 201290.0." in words["01_model.html"]
+    assert "85.17" in words["index.html"]
+    assert "0.437977" in words["index.html"]
+    assert re.search(r"Test Accuracy \(Overall\): \d\d\.\d\d% \(\d{4}/10000\)", words["03_per_class.html"])
+
+
+def test_pages_load_nothing_from_another_host(pages):
+    foreign = {load for page in pages.values() for load in page.loads if re.match(r"(https?:)?//", load)}
+    assert not foreign
+
+
+def test_every_figure_says_what_it_shows(pages):
+    for name, page in pages.items():
+        for image in page.images:
+            if "_images/" in image.get("src", ""):
+                assert len(image.get("alt", "")) > 20, f"{name}: {image['src']}"
+
+
+def test_a_missing_number_stops_the_build(tmp_path):
+    book = copy_of_the_book(tmp_path)
+    page = book / "03_per_class.ipynb"
+    page.write_text(page.read_text().replace('"application/papermill.record/text/plain"', '"dropped/text"'))
+    result = build(book, tmp_path)
+    assert result.returncode != 0
+    assert "No key 'accuracy" in result.stdout + result.stderr
