@@ -71,7 +71,7 @@ render = jupyter-book build $(1) --path-output $(2) --all -W -n --keep-going >$(
 	echo "The book does not build; $(2)/render.log has all of it." >&2; exit 1; }
 
 test: data
-	@pytest --nbval -q
+	@pytest --nbval -q -rs
 
 lint: .venv/installed
 	@ruff check . && ruff format --check .

@@ -58,6 +58,7 @@ def test_an_unknown_profile_names_the_known_ones():
     ("content", "sentence"),
     [
         ("02_training:\n  epochs: -1\n", "epochs is -1, but has to be a whole number of at least 1."),
+        ("02_training:\n  embed_dim: 63\n", "embed_dim is 63, but has to be a multiple of num_heads=4."),
         ("02_training:\n  device: tpu\n", "device is 'tpu', but has to be one of auto, cpu, cuda."),
         ("03_per_class:\n  run_name: nowhere\n", "run is 'runs/nowhere', but has to be a finished run"),
     ],

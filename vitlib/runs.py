@@ -30,8 +30,8 @@ class Run:
     Attributes:
         path: its folder.
         config: what defined it.
-        history: a row per epoch: epoch, learning_rate, train_loss, validation_loss, validation_accuracy,
-            images_per_second, seconds.
+        history: a row per epoch: epoch, learning_rate_share (of its peak, as the epoch begins), train_loss,
+            validation_loss, validation_accuracy, images_per_second, seconds.
         metrics: of the test set, ``loss`` (nats), ``correct`` and ``total`` (by class); the same of the validation
             images under ``validation``.
         manifest: code, packages, machine, data, seeds, start and duration.

@@ -103,6 +103,7 @@ def _train(
     if settings.is_file():
         _require_same(config, TrainConfig.from_dict(json.loads(settings.read_text())), folder)
     runs.write_json(settings, config.to_dict())
+    environment = provenance.environment(device)  # of the code that is loaded now, not of what it is edited to later
 
     images, labels = data.load("train", data_root)
     train_index, validation_index = data.training_split(config.train_images, config.validation_images)
@@ -169,7 +170,7 @@ def _train(
     progress("evaluating once on the test set, in float64 ...")
     model.cpu()
     test, held_out = evaluate(model, *data.load("test", data_root)), evaluate(model, *validation)
-    manifest = provenance.environment(device) | {
+    manifest = environment | {
         "digest": config.digest,
         "starts": starts,
         "training_seconds": round(sum(row["seconds"] for row in history), 1),
