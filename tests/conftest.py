@@ -5,7 +5,7 @@ import torch
 
 from vitlib import TrainConfig, ViTConfig, data
 
-TINY = ViTConfig(patch_size=7, embed_dim=8, depth=2, num_heads=2, mlp_ratio=2)
+TINY = ViTConfig(patch_size=14, embed_dim=8, depth=2, num_heads=2, mlp_ratio=2)
 
 
 @pytest.fixture(scope="session")

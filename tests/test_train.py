@@ -93,7 +93,7 @@ def test_another_configuration_never_overwrites(quick, tmp_path, eagerly):
     with pytest.raises(ValueError) as error:
         eagerly(replace(quick, epochs=3), tmp_path / "run")
     assert str(error.value).endswith(
-        "run holds a run with epochs=2 (asked: 3): name another run, or move that folder away."
+        "run holds a run with epochs=2 (asked: 3): move that folder away, or give the new run another name."
     )
     assert weights(load_run(tmp_path / "run")) == before
 
@@ -150,9 +150,7 @@ def test_a_damaged_checkpoint_is_not_believed(quick, tmp_path, eagerly):
 def test_two_processes_do_not_train_one_run(quick, tmp_path, eagerly):
     from filelock import FileLock
 
-    (tmp_path / "run.partial").mkdir()
-    held = FileLock(tmp_path / "run.partial" / "lock", is_singleton=False)
-    with held, pytest.raises(RuntimeError, match="is being trained by another process"):
+    with FileLock(tmp_path / ".run.lock"), pytest.raises(RuntimeError, match="is being trained by another process"):
         eagerly(quick, tmp_path / "run")
 
 
@@ -200,8 +198,9 @@ def test_training_compiles_or_says_that_it_cannot(quick, tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch, "compile", broken)
     said = []
-    train(quick, tmp_path / "run", device="cpu", progress=said.append)
-    assert "torch.compile does not work here (RuntimeError): training uncompiled, slower." in said
+    run = train(quick, tmp_path / "run", device="cpu", progress=said.append)
+    assert run.manifest["starts"][0]["compiled"] is False
+    assert "torch.compile does not work here (no compiler): training uncompiled, slower." in said
 
 
 def test_predictions_of_a_run_are_those_of_its_evaluation(quick, tmp_path, eagerly, test_set):
@@ -217,7 +216,7 @@ def test_predictions_of_a_run_are_those_of_its_evaluation(quick, tmp_path, eager
 
 
 def test_an_unknown_run_names_the_runs_there_are(quick, tmp_path, eagerly):
-    with pytest.raises(ValueError, match=r"run is .*nowhere.* has to be a finished run; there is none yet"):
+    with pytest.raises(ValueError, match=r"run is .*nowhere.* has to be a finished run; there is none here yet"):
         load_run(tmp_path / "nowhere")
     eagerly(quick, tmp_path / "run")
     with pytest.raises(ValueError, match=r"but has to be one of .*run"):
@@ -231,3 +230,23 @@ def test_altered_weights_are_refused(quick, tmp_path, eagerly):
     (run.path / "model.safetensors").write_bytes(content)
     with pytest.raises(ValueError, match=r"model\.safetensors has SHA-256 .*, but its manifest says"):
         load_run(run.path)
+
+
+def test_an_epoch_of_one_step_is_kept_and_read(quick, tmp_path, eagerly):
+    run = eagerly(replace(quick, train_images=64), tmp_path / "run")
+    assert all(row["images_per_second"] > 0 for row in load_run(run.path).history)
+
+
+def test_a_kill_while_finishing_loses_nothing(quick, tmp_path, eagerly, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "save_run", killed)
+        with pytest.raises(KeyboardInterrupt):
+            eagerly(quick, tmp_path / "run")
+    said = []
+    run = eagerly(quick, tmp_path / "run", progress=said.append)
+    assert not any(line.startswith("epoch") for line in said)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".run.lock", "run"]
+    assert len(run.manifest["starts"]) == 2

@@ -12,8 +12,11 @@ for candidate in ${PYTHON:-python3 python3.11 python3.12 python3.13}; do
     break
   fi
 done
-[ -n "$python" ] || fail "Python 3.11 or newer with venv is needed, but ${PYTHON:-python3} is \
-$(${PYTHON:-python3} --version 2>&1 | head -n 1 || true): install it, or name one with make PYTHON=/path/to/python3."
+if [ -z "$python" ]; then
+  found=$("${PYTHON:-python3}" --version 2>/dev/null || echo "not found")
+  fail "Python 3.11 or newer with venv is needed, but ${PYTHON:-python3} is $found: install it, or name one with" \
+    "make PYTHON=/path/to/python3."
+fi
 
 free=$(df -Pk . | awk 'NR == 2 { print int($4 / 1048576) }')
 if [ ! -d .venv/lib ] && [ "$free" -lt 8 ]; then
@@ -26,9 +29,14 @@ echo "Installing at most $total packages into .venv (6 GB; one to ten minutes) .
 mkdir -p build
 log=build/install.log
 if ! TMPDIR=${TMPDIR:-/tmp} .venv/bin/python -m pip install --disable-pip-version-check --progress-bar off \
-  -r requirements.txt 2>&1 | tee "$log" | awk '
-    /^Collecting /   { printf "  %3d %s\n", ++n, $2; fflush() }
-    /^Installing collected/ { print "  unpacking ..."; fflush() }'; then
+  -r requirements.txt 2>&1 | tee "$log" | awk -v terminal="$([ -t 1 ] && echo 1)" -v total="$total" '
+    /^(Collecting|Processing) / {
+      name = $2; sub(".*/", "", name); n++
+      if (terminal) printf "\r  %3d of %d  %-60.60s", n, total, name
+      else if (n % 40 == 0) printf "  %3d of %d\n", n, total
+      fflush()
+    }
+    /^Installing collected/ { printf "%s  unpacking ...\n", terminal ? "\n" : ""; fflush() }'; then
   if grep -q 'No space left' "$log"; then
     fail "The disk is full: make room for 8 GB, then run the same command again."
   elif grep -qE 'NewConnectionError|Name or service|Temporary failure|ConnectTimeout|Could not find a version' "$log"; then

@@ -97,11 +97,6 @@ class ViTConfig:
         return self.patch_size**2 * self.channels
 
     @property
-    def head_dim(self) -> int:
-        """Width of one attention head, K = D / H."""
-        return self.embed_dim // self.num_heads
-
-    @property
     def hidden_dim(self) -> int:
         """Width of the MLP's hidden layer, F = mlp_ratio D."""
         return self.mlp_ratio * self.embed_dim
@@ -164,10 +159,16 @@ class TrainConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Return the configuration that `to_dict` gave; ValueError for an unknown setting."""
-        known = {f.name for f in fields(cls)}
-        for name in values:
-            require(name in known, "setting", name, f"one of {', '.join(sorted(known))}")
-        return cls(**{**values, "model": ViTConfig(**values["model"])})
+        _known(cls, values)
+        model = values.get("model", {})
+        _known(ViTConfig, model)
+        return cls(**{**values, "model": ViTConfig(**model)})
+
+
+def _known(settings: type, values: dict[str, Any]) -> None:
+    known = {f.name for f in fields(settings)}
+    for name in values:
+        require(name in known, "setting", name, f"one of {', '.join(sorted(known))}")
 
 
 def differences(a: TrainConfig, b: TrainConfig) -> dict[str, Any]:

@@ -5,6 +5,7 @@ The four files come from the folder the reader names, from torchvision's mirror,
 Axes: N images.
 """
 
+import errno
 import gzip
 import hashlib
 import json
@@ -32,6 +33,8 @@ SHA256: dict[str, str] = {
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
+HERE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)  # errors of this machine's disk, not of a source
+
 _SPLITS = {"train": "train", "test": "t10k"}
 _HEADER = {"images": 16, "labels": 8}  # bytes before the data in an IDX file
 
@@ -42,7 +45,7 @@ class DataError(RuntimeError):
 
 def default_root() -> Path:
     """Return the folder of the data: ``$FASHION_MNIST`` where that is set, else ``.data/`` in the project."""
-    return paths.ROOT / os.environ.get("FASHION_MNIST", ".data")
+    return paths.ROOT / (os.environ.get("FASHION_MNIST") or ".data")
 
 
 def load(split: str, root: str | Path | None = None) -> tuple[Tensor, Tensor]:
@@ -51,7 +54,8 @@ def load(split: str, root: str | Path | None = None) -> tuple[Tensor, Tensor]:
     Args:
         split: ``"train"`` (60,000 images) or ``"test"`` (10,000).
         root: folder that holds the four IDX files, as they are or gzipped, directly or in torchvision's layout
-            (``FashionMNIST/raw``); what is missing is fetched into it. `default_root` by default.
+            (``FashionMNIST/raw``); what is missing is fetched into it. A relative one is taken from the project's
+            root; `default_root` by default.
 
     Returns:
         Images as uint8 (N, 28, 28), 0 black to 255 white, and labels as int64 (N,), 0 to 9 as in `CLASSES`.
@@ -63,12 +67,19 @@ def load(split: str, root: str | Path | None = None) -> tuple[Tensor, Tensor]:
     if split not in _SPLITS:
         raise ValueError(f"split is {split!r}, but has to be 'train' or 'test'.")
     images, labels = (f"{_SPLITS[split]}-images-idx3-ubyte", f"{_SPLITS[split]}-labels-idx1-ubyte")
-    content = _read([images, labels], Path(root) if root is not None else default_root())
+    content = _read([images, labels], paths.ROOT / root if root is not None else default_root())
     pixels = torch.frombuffer(content[images], dtype=torch.uint8, offset=_HEADER["images"])
     return (
         pixels.view(-1, 28, 28),
         torch.frombuffer(content[labels], dtype=torch.uint8, offset=_HEADER["labels"]).long(),
     )
+
+
+def origin(root: str | Path | None = None) -> str:
+    """Say in a few words where the data lies and where it was fetched from."""
+    folder = paths.ROOT / root if root is not None else default_root()
+    note = folder / "FashionMNIST" / "source.txt"
+    return f"{paths.show(folder)}, from {note.read_text().strip()}" if note.is_file() else paths.show(folder)
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -144,6 +155,8 @@ def _fetch(root: Path, refused: list[str]) -> None:
             try:
                 where = fetch(Path(scratch))
             except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+                if isinstance(error, OSError) and error.errno in HERE:
+                    raise
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
                 print(f"Fashion-MNIST: {source} cannot be reached ({reason}).", flush=True)
                 failures.append(f"{source}: {reason}")
@@ -157,6 +170,7 @@ def _fetch(root: Path, refused: list[str]) -> None:
             for name, data in content.items():
                 (Path(scratch) / name).write_bytes(data)
                 (Path(scratch) / name).replace(raw / name)
+            (raw.parent / "source.txt").write_text(f"{source}\n")
             print(f"Fashion-MNIST: from {source}, checksums verified, kept in {paths.show(raw)}.", flush=True)
             return
     raise DataError(

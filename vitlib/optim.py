@@ -20,7 +20,8 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
 
     Args:
         matrices: (M, R, C), float.
-        steps: applications of the quintic; after five, singular values lie between about 0.7 and 1.2.
+        steps: applications of the quintic. Five bring singular values of at least a fiftieth of the matrix's
+            Frobenius norm to between 0.6 and 1.3; smaller ones grow by a factor of at most 3.5 a step.
 
     Returns:
         (M, R, C), the same type.

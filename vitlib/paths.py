@@ -25,9 +25,6 @@ def resolve(path: str | Path) -> Path:
 
 
 def show(path: str | Path) -> str:
-    """Return `path` as it is printed: relative to `home` (then to the root) where it lies inside, else in full."""
+    """Return `path` as it is printed: relative to the project's root where it lies inside, else in full."""
     path = Path(path)
-    for base in (home(), ROOT):
-        if path.is_relative_to(base):
-            return path.relative_to(base).as_posix()
-    return str(path)
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else str(path)

@@ -12,7 +12,7 @@ import torch
 
 from vitlib import data, paths
 
-PACKAGES = ("torch", "torchvision", "safetensors", "matplotlib", "thop", "torchsummary")
+PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "matplotlib", "thop", "torchsummary")
 
 
 def sha256(path: Path) -> str:
@@ -33,17 +33,18 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def code() -> dict[str, Any]:
-    """Return the commit of the project and whether its working tree was clean.
+    """Return the commit of the project and whether the library and its requirements were as committed.
 
-    Where there is no git, the commit is taken from the environment variable ``VITLIB_COMMIT`` and the tree counts as
-    unknown (None).
+    Where the project is no git checkout of its own, the commit is taken from the environment variable
+    ``VITLIB_COMMIT`` and the tree counts as unknown (None).
     """
     try:
-        commit = _git("rev-parse", "HEAD")
-        clean = not _git("status", "--porcelain", "--", "vitlib", "notebooks", "profiles", "requirements.txt")
+        if Path(_git("rev-parse", "--show-toplevel")) == paths.ROOT:
+            clean = not _git("status", "--porcelain", "--", "vitlib", "requirements.txt")
+            return {"commit": _git("rev-parse", "HEAD"), "clean": clean}
     except (OSError, subprocess.CalledProcessError):
-        return {"commit": os.environ.get("VITLIB_COMMIT"), "clean": None}
-    return {"commit": commit, "clean": clean}
+        pass
+    return {"commit": os.environ.get("VITLIB_COMMIT"), "clean": None}
 
 
 def device_name(device: torch.device) -> str:

@@ -34,7 +34,8 @@ class Run:
             validation_loss, validation_accuracy, images_per_second, seconds.
         metrics: of the test set, ``loss`` (nats), ``correct`` and ``total`` (by class); the same of the validation
             images under ``validation``.
-        manifest: code, packages, machine, data, seeds, start and duration.
+        manifest: ``config``, ``digest``, ``training_seconds``, ``weights_sha256``, and ``starts``: for each start of
+            the training its time, code, packages, machine, threads and data (one, unless it was interrupted).
     """
 
     path: Path
@@ -45,8 +46,8 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The run's folder as it is printed, such as ``runs/report``."""
-        return paths.show(self.path)
+        """The run's folder within the report's home, such as ``runs/report``: the same before and after publishing."""
+        return f"{self.path.parent.name}/{self.path.name}"
 
     @cached_property
     def model(self) -> ViT:
@@ -76,7 +77,7 @@ def load_run(path: str | Path) -> Run:
     path = paths.resolve(path)
     if not is_complete(path):
         others = sorted(paths.show(p) for p in path.parent.glob("*") if is_complete(p))
-        known = f"one of {', '.join(others)}" if others else "a finished run; there is none yet, train one first"
+        known = f"one of {', '.join(others)}" if others else "a finished run; there is none here yet, train one first"
         raise ValueError(f"run is {paths.show(path)!r}, but has to be {known}.")
     manifest = _read_json(path / "manifest.json")
     found = provenance.sha256(path / "model.safetensors")
@@ -105,7 +106,7 @@ def save_run(
     metrics: dict[str, Any],
     manifest: dict[str, Any],
 ) -> None:
-    """Write a finished run into the folder `scratch`, then move it to `path`, which must not exist."""
+    """Write a finished run into the empty folder `scratch`, then move it to `path`, which must not exist."""
     # named_parameters() lists a shared norm once, under its first name, so the file's bytes depend on nothing else
     tensors = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
     safetensors.torch.save_file(tensors, scratch / "model.safetensors")
@@ -120,9 +121,6 @@ def save_run(
     for name in FILES:
         with (scratch / name).open("rb") as file:
             os.fsync(file.fileno())
-    for other in scratch.iterdir():
-        if other.name not in FILES:
-            other.unlink()
     scratch.rename(path)
 
 

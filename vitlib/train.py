@@ -10,6 +10,7 @@ import json
 import math
 import os
 import platform
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -78,12 +79,12 @@ def train(
     chosen = _device(device)
     if chosen.type == "cpu":
         _keep_freed_memory()
-    partial = folder.with_name(f"{folder.name}.partial")
-    partial.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(partial / "lock")
+    folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with lock.acquire(timeout=0), torch.random.fork_rng(range(torch.cuda.device_count())):
-            _train(config, folder, partial, chosen, compiled, progress, data_root)
+        with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
+            if not runs.is_complete(folder):  # another process may have finished it since
+                with torch.random.fork_rng(range(torch.cuda.device_count())):
+                    _train(config, folder, chosen, compiled, progress, data_root)
     except Timeout as error:
         raise RuntimeError(f"{paths.show(folder)} is being trained by another process; wait for it.") from error
     return runs.load_run(folder)
@@ -92,18 +93,20 @@ def train(
 def _train(
     config: TrainConfig,
     folder: Path,
-    partial: Path,
     device: torch.device,
     compiled: bool,
     progress: Callable[[str], None],
     data_root: str | Path | None,
 ) -> None:
-    """Train in the folder `partial` and move it to `folder` at the end."""
+    """Train in a folder beside `folder` and move the finished run there."""
+    partial = folder.with_name(f"{folder.name}.partial")
+    partial.mkdir(exist_ok=True)
     settings = partial / "config.json"
     if settings.is_file():
         _require_same(config, TrainConfig.from_dict(json.loads(settings.read_text())), folder)
     runs.write_json(settings, config.to_dict())
-    environment = provenance.environment(device)  # of the code that is loaded now, not of what it is edited to later
+    # of the code that is loaded now, not of what it is edited to while training
+    environment = provenance.environment(device) | {"compiled": compiled}
 
     images, labels = data.load("train", data_root)
     train_index, validation_index = data.training_split(config.train_images, config.validation_images)
@@ -113,9 +116,14 @@ def _train(
     torch.manual_seed(config.seed)
     model = ViT(config.model).to(device)
     optimizers = _optimizers(model, config)
-    loss_function = _loss_function(model, config, device, compiled, progress)
     history, starts = _resume(partial, model, optimizers)
-    starts.append(datetime.now(UTC).isoformat(timespec="seconds"))
+    starts.append({"started": datetime.now(UTC).isoformat(timespec="seconds")} | environment)
+
+    def without_compiler(reason: str) -> None:
+        starts[-1]["compiled"] = False
+        progress(f"torch.compile does not work here ({reason}): training uncompiled, slower.")
+
+    loss_function = _loss_function(model, config, device, compiled, without_compiler)
     steps = config.train_images // config.batch_size
     if history:
         progress(f"continuing {paths.show(folder)} after epoch {len(history)}")
@@ -142,7 +150,7 @@ def _train(
             for optimizer in optimizers:
                 optimizer.step()
             losses += loss.detach()
-            if step == 0:  # the first step of a process compiles; the speed is that of the others
+            if step == 0 and steps > 1:  # the first step of a process compiles; the speed is that of the others
                 losses.item()
                 first = time.perf_counter()
         train_loss = losses.item() / steps
@@ -151,7 +159,7 @@ def _train(
                 f"the training loss is {train_loss} in epoch {epoch + 1}: "
                 f"lower lr={config.lr} or muon_lr={config.muon_lr}, and remove {paths.show(partial)}."
             )
-        speed = (steps - 1) * config.batch_size / (time.perf_counter() - first) if steps > 1 else math.nan
+        speed = max(1, steps - 1) * config.batch_size / (time.perf_counter() - first)
         seen_so_far = evaluate(model, *validation, dtype=torch.float32)
         history.append(
             {
@@ -170,14 +178,18 @@ def _train(
     progress("evaluating once on the test set, in float64 ...")
     model.cpu()
     test, held_out = evaluate(model, *data.load("test", data_root)), evaluate(model, *validation)
-    manifest = environment | {
+    manifest = {
         "digest": config.digest,
         "starts": starts,
         "training_seconds": round(sum(row["seconds"] for row in history), 1),
         "config": config.to_dict(),
     }
     metrics = _counts(test) | {"validation": _counts(held_out)}
-    runs.save_run(partial, folder, config, model, history, metrics, manifest)
+    finished = partial / "finished"
+    shutil.rmtree(finished, ignore_errors=True)
+    finished.mkdir()
+    runs.save_run(finished, folder, config, model, history, metrics, manifest)
+    shutil.rmtree(partial)
 
 
 def _counts(evaluation: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -206,7 +218,9 @@ def _require_same(wanted: TrainConfig, found: TrainConfig, folder: Path) -> None
     there = differences(found, wanted)
     asked = differences(wanted, found)
     listed = ", ".join(f"{name}={value!r} (asked: {asked[name]!r})" for name, value in there.items())
-    raise ValueError(f"{paths.show(folder)} holds a run with {listed}: name another run, or move that folder away.")
+    raise ValueError(
+        f"{paths.show(folder)} holds a run with {listed}: move that folder away, or give the new run another name."
+    )
 
 
 def _device(name: str) -> torch.device:
@@ -236,7 +250,7 @@ def _generator(seed: int, epoch: int, device: torch.device) -> torch.Generator:
 
 
 def _rate(step: int, steps: int, warmup: float) -> float:
-    """Return the learning rate as a share of its peak: rising linearly during warm-up, then falling to zero."""
+    """Return the learning rate as a share of its peak: rising linearly during warm-up, then falling towards zero."""
     rising = warmup * steps
     return min((step + 1) / rising if rising >= 1 else 1.0, (steps - step) / (steps - rising))
 
@@ -260,9 +274,12 @@ def _optimizers(model: ViT, config: TrainConfig) -> list[torch.optim.Optimizer]:
 
 
 def _loss_function(
-    model: ViT, config: TrainConfig, device: torch.device, compiled: bool, progress: Callable[[str], None]
+    model: ViT, config: TrainConfig, device: torch.device, compiled: bool, without_compiler: Callable[[str], None]
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the function from uint8 images (B, 28, 28) and labels (B,) to the mean loss."""
+    """Return the function from uint8 images (B, 28, 28) and labels (B,) to the mean loss.
+
+    Where compilation fails it runs eagerly and calls `without_compiler` with the reason.
+    """
 
     def eager(images: Tensor, labels: Tensor) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
@@ -284,9 +301,9 @@ def _loss_function(
         try:
             loss = function(images, labels)
         except RuntimeError as error:  # what torch.compile raises without a working C++ compiler
-            progress(f"torch.compile does not work here ({type(error).__name__}): training uncompiled, slower.")
+            loss = eager(images, labels)  # another fault, such as too little memory, shows here again
+            without_compiler((str(error).strip().splitlines() or [type(error).__name__])[0][:120])
             function = eager
-            loss = eager(images, labels)
         working = True
         return loss
 
@@ -298,7 +315,7 @@ def _save_checkpoint(
     model: ViT,
     optimizers: list[torch.optim.Optimizer],
     history: list[dict[str, float]],
-    starts: list[str],
+    starts: list[dict[str, Any]],
 ) -> None:
     """Keep the state after an epoch in a file named by the epoch and its own SHA-256, then drop the older ones."""
     tensors = {f"model.{name}": p.detach().cpu() for name, p in model.named_parameters()}
@@ -320,7 +337,7 @@ def _save_checkpoint(
 
 def _resume(
     partial: Path, model: ViT, optimizers: list[torch.optim.Optimizer]
-) -> tuple[list[dict[str, float]], list[str]]:
+) -> tuple[list[dict[str, float]], list[dict[str, Any]]]:
     """Load the newest checkpoint whose checksum holds, if any; return the history and the starts up to it."""
     for path in sorted(partial.glob("checkpoint-*.safetensors"), reverse=True):
         if provenance.sha256(path) != path.stem.split("-")[-1]:
