@@ -20,8 +20,7 @@ help:
 	@tools/setup.sh
 
 data: .venv/installed
-	@$(python) -c 'from vitlib import data; data.load("train"); data.load("test"); \
-	  print("Fashion-MNIST: all four files are there, checksums verified.")'
+	@$(python) tools/report.py data
 
 # ---- a rerun: build/$(PROFILE)/{runs, book, html} ------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """The published pages: whole, equal to their sources, and caught when one digit of them is wrong."""
 
+import csv
 import json
 import os
 import re
@@ -140,5 +141,20 @@ def test_the_published_run_says_what_made_it():
     assert run.manifest["digest"] == run.config.digest
     assert len(run.history) == run.config.epochs
     assert sum(run.metrics["total"]) == 10_000
-    assert re.fullmatch(r"[0-9a-f]{40}", run.manifest["code"]["commit"])
-    assert run.manifest["code"]["clean"] is True
+    for start in run.manifest["starts"]:
+        assert re.fullmatch(r"[0-9a-f]{40}", start["code"]["commit"])
+        assert start["code"]["clean"] is True
+
+
+def test_the_recipe_was_chosen_by_runs_of_known_settings():
+    with (paths.ROOT / "studies" / "recipe.csv").open(newline="") as file:
+        rows = {row["digest"]: row for row in csv.DictReader(file)}
+    sys.path.insert(0, str(paths.ROOT / "studies"))
+    try:
+        import recipe
+    finally:
+        sys.path.pop(0)
+    assert list(rows) == [config.digest for config in recipe.VARIANTS]
+    run = load_run(paths.ROOT / "runs" / "report")
+    listed = rows[run.config.digest]
+    assert float(listed["validation_accuracy"]) == run.history[-1]["validation_accuracy"]

@@ -1,5 +1,6 @@
 """What make runs: execute a notebook by its profile, publish a finished rerun, say what came out.
 
+    python tools/report.py data
     python tools/report.py check PROFILE
     python tools/report.py execute PROFILE NOTEBOOK
     python tools/report.py summary PROFILE
@@ -54,6 +55,18 @@ def profile(name: str) -> dict[str, dict[str, Any]]:
                     f"profiles/{name}.yaml: {section} has no parameter {key!r}; it has {', '.join(known)}."
                 )
     return sections
+
+
+def fetch() -> None:
+    """Make sure that Fashion-MNIST is there and whole, and say where it came from."""
+    from vitlib import data
+
+    try:
+        for split in ("train", "test"):
+            data.load(split)
+    except data.DataError as error:
+        raise MistakeError(str(error)) from error
+    print(f"Fashion-MNIST: all four files are in {data.origin()}, checksums verified.")
 
 
 class Lines:
@@ -132,15 +145,25 @@ def summary(name: str) -> None:
 def publish(name: str) -> None:
     """Put the pages and the run of a finished rerun in the place of the published ones."""
     home = ROOT / "build" / name
+    os.environ["REPORT_HOME"] = str(home)
+    from vitlib import load_run
+
     wanted = [p.name for p in sorted((ROOT / "notebooks").glob("*.ipynb"))]
     missing = [page for page in wanted if not (home / "book" / page).is_file()]
-    if missing or not (home / RUN / "manifest.json").is_file():
-        raise MistakeError(
-            f"build/{name} is not a finished rerun ({', '.join(missing) or RUN} is missing): make report first."
-        )
+    if missing:
+        raise MistakeError(f"build/{name} is not a finished rerun ({', '.join(missing)} missing): make report first.")
     for page in wanted:
-        if json.loads((home / "book" / page).read_text())["metadata"]["papermill"].get("exception"):
+        made = json.loads((home / "book" / page).read_text())
+        if made["metadata"]["papermill"].get("exception"):
             raise MistakeError(f"build/{name}/book/{page} ended in an exception: remove it and make report again.")
+        kept = [c for c in made["cells"] if "injected-parameters" not in c["metadata"].get("tags", [])]
+        source = json.loads((ROOT / "notebooks" / page).read_text())
+        if ["".join(c["source"]) for c in kept] != ["".join(c["source"]) for c in source["cells"]]:
+            raise MistakeError(f"build/{name}/book/{page} is older than notebooks/{page}: make report first.")
+    try:
+        load_run(RUN)
+    except ValueError as error:
+        raise MistakeError(str(error)) from error
     new, old = ROOT / f"{RUN}.new", ROOT / f"{RUN}.old"
     for folder in (new, old):
         shutil.rmtree(folder, ignore_errors=True)
@@ -162,13 +185,15 @@ def show(path: Path) -> str:
 
 
 def main() -> None:
-    """Run one of the four actions."""
-    actions = {"check": profile, "execute": execute, "summary": summary, "publish": publish}
+    """Run one of the actions."""
+    actions = {"data": fetch, "check": profile, "execute": execute, "summary": summary, "publish": publish}
     action, *arguments = sys.argv[1:]
     try:
         actions[action](*arguments)
     except MistakeError as mistake:
         sys.exit(f"\n{mistake}")
+    except KeyboardInterrupt:
+        sys.exit("\nStopped. The same command goes on from here.")
     except OSError as error:
         sys.exit(f"\n{error.strerror}: {error.filename}. Put that right and run the same command again.")
 

@@ -1,23 +1,50 @@
-"""What the network costs, derived: multiply-accumulates (MACs) and parameters from the dimensions alone.
+r"""What the network costs, derived from its dimensions alone, operation by operation and for one image.
 
-Convention: one MAC is one multiplication whose product is added to a sum, for one image; a product of an (R, S) and
-an (S, T) matrix costs R S T. Additions of biases, norms, softmax, GELU and residuals multiply no matrices and count
-no MACs. Twice the MACs is the usual number of FLOPs of the products.
+Conventions:
 
-Every count is a sum of products of factors, in the order in which a teacher would write them, so that the same rows
-print as symbols, as numbers put in, and as the result.
+- A MAC (multiply-accumulate) is one multiplication whose product is added to a sum, in a product of matrices: an
+  (R, S) times an (S, T) matrix takes R S T of them. Nothing else counts MACs.
+- A FLOP is one elementary operation on numbers: a MAC is two (with a bias, the sum starts from it, so that adding it
+  is one of the two); an addition, multiplication, division, comparison, root, exponential or error function is one.
+- Activations are the numbers that an operation writes, `reads` those that it reads besides its parameters. Bytes are
+  those of both and of the parameters, 4 each, as if every operation began and ended in memory.
 
-Symbols: N tokens, D width, F width of the MLP's hidden layer, L encoder layers, M patches, P patch size, C channels,
-Y classes. The head's width K = D / H drops out: H heads of K numbers cost what D numbers cost.
+A count is a sum of products of factors in the order in which a teacher would write them, and nothing but data. The
+same data gives the LaTeX with symbols, the LaTeX with numbers put in, the value, sympy's expression, and the
+JSON from which the page's script computes.
+
+Symbols: N tokens, D width, H heads, F width of the MLP's hidden layer, L encoder layers, M patches, P patch size,
+C channels, Y classes. No MAC and no parameter depends on H: H heads of D / H numbers cost what D numbers cost.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
+
+import sympy
 
 from vitlib.config import ViTConfig
 
+BYTES = 4  # of a float32
+
 Factor = int | str  # a number, or the symbol of a dimension
 Product = tuple[Factor, ...]
+
+
+def dimensions(config: ViTConfig) -> dict[str, int]:
+    """Return the value of every symbol that a count can contain."""
+    return {
+        "N": config.num_tokens,
+        "D": config.embed_dim,
+        "H": config.num_heads,
+        "F": config.hidden_dim,
+        "L": config.depth,
+        "M": config.num_patches,
+        "P": config.patch_size,
+        "C": config.channels,
+        "Y": config.num_classes,
+    }
 
 
 @dataclass(frozen=True)
@@ -31,69 +58,142 @@ class Count:
         """Return the value."""
         return sum(math.prod(self._value(factor) for factor in product) for product in self.products)
 
+    def __add__(self, other: "Count") -> "Count":
+        """Return the sum; equal products become one with a number in front, as in ``3 N D D``."""
+        counted: dict[Product, int] = {}
+        for number, rest in map(_split, self.products + other.products):
+            counted[rest] = counted.get(rest, 0) + number
+        return replace(self, products=tuple((n, *rest) if n > 1 else rest for rest, n in counted.items()))
+
+    def times(self, factor: Factor) -> "Count":
+        """Return the count `factor` times."""
+        return replace(self, products=tuple((factor, *product) for product in self.products))
+
     @property
     def symbols(self) -> str:
-        r"""LaTeX with symbols, as in ``3 \, N D D``."""
-        return " + ".join(
-            r" \, ".join(filter(None, ["".join(f"{f}" for f in product if isinstance(f, int)), _letters(product)]))
-            for product in self.products
-        )
+        r"""LaTeX with symbols, as in ``3 \, N D^{2}``; ``0`` where nothing is counted."""
+        return " + ".join(map(_latex, self.products)) or "0"
 
     @property
     def factors(self) -> str:
-        r"""LaTeX with the numbers put in, as in ``3 \times 50 \times 64 \times 64``."""
-        return " + ".join(r" \times ".join(str(self._value(f)) for f in product) for product in self.products)
+        r"""LaTeX with the numbers put in, as in ``3 \times 50 \times 64 \times 64``; ``0`` where nothing is counted."""
+        return " + ".join(r" \times ".join(str(self._value(f)) for f in product) for product in self.products) or "0"
+
+    @property
+    def expression(self) -> sympy.Expr:
+        """The count as an expression of sympy's, in positive whole symbols."""
+        return sum(
+            (
+                sympy.prod([f if isinstance(f, int) else sympy.Symbol(f, integer=True, positive=True) for f in product])
+                for product in self.products
+            ),
+            start=sympy.Integer(0),
+        )
 
     def _value(self, factor: Factor) -> int:
         return factor if isinstance(factor, int) else self.values[factor]
 
 
-def _letters(product: Product) -> str:
-    """Return the symbols of a product, equal neighbours as powers: ``N D^{2}``."""
-    parts: list[list] = []
+def _split(product: Product) -> tuple[int, Product]:
+    """Return a product's numbers multiplied, and its symbols."""
+    return math.prod(f for f in product if isinstance(f, int)), tuple(f for f in product if isinstance(f, str))
+
+
+def _latex(product: Product) -> str:
+    """Return a product in LaTeX: numbers as they stand, equal neighbouring symbols as powers."""
+    numbers = r" \cdot ".join(str(f) for f in product if isinstance(f, int))
+    powers: list[tuple[str, int]] = []
     for letter in (f for f in product if isinstance(f, str)):
-        if parts and parts[-1][0] == letter:
-            parts[-1][1] += 1
+        if powers and powers[-1][0] == letter:
+            powers[-1] = (letter, powers[-1][1] + 1)
         else:
-            parts.append([letter, 1])
-    return " ".join(letter if power == 1 else f"{letter}^{{{power}}}" for letter, power in parts)
+            powers.append((letter, 1))
+    letters = " ".join(letter if power == 1 else f"{letter}^{{{power}}}" for letter, power in powers)
+    return r" \, ".join(filter(None, [numbers, letters]))
+
+
+KINDS = ("macs", "parameters", "flops", "activations", "reads")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One operation: its name, its LaTeX, its MACs and its parameters as derivations."""
+    r"""An operation: its name, its LaTeX such as ``Q K^\top``, and its counts for one image.
+
+    ``row.macs`` and the others are the values; ``row.counts["macs"]`` is the derivation behind one.
+    """
 
     name: str
     operation: str
-    macs_count: Count
-    parameters_count: Count
+    counts: dict[str, Count]
+
+    @property
+    def symbols(self) -> str:
+        """The MACs in LaTeX, with symbols."""
+        return self.counts["macs"].symbols
+
+    @property
+    def factors(self) -> str:
+        """The MACs in LaTeX, with the numbers put in."""
+        return self.counts["macs"].factors
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates for one image."""
-        return int(self.macs_count)
+        """Multiply-accumulates."""
+        return int(self.counts["macs"])
 
     @property
     def parameters(self) -> int:
         """Trainable parameters."""
-        return int(self.parameters_count)
+        return int(self.counts["parameters"])
+
+    @property
+    def flops(self) -> int:
+        """Elementary operations, by the convention of this module."""
+        return int(self.counts["flops"])
+
+    @property
+    def activations(self) -> int:
+        """Numbers written."""
+        return int(self.counts["activations"])
+
+    @property
+    def reads(self) -> int:
+        """Numbers read, besides the parameters."""
+        return int(self.counts["reads"])
+
+    @property
+    def bytes(self) -> int:
+        """Bytes moved in float32, if nothing stays in a cache from one operation to the next."""
+        return BYTES * (self.reads + self.parameters + self.activations)
+
+    def times(self, factor: Factor) -> "Row":
+        """Return the operation `factor` times, each with parameters of its own."""
+        return replace(self, counts={kind: count.times(factor) for kind, count in self.counts.items()})
+
+    def __add__(self, other: "Row") -> "Row":
+        """Return the row with the counts of another added."""
+        return replace(self, counts={kind: count + other.counts[kind] for kind, count in self.counts.items()})
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows in the order of computation, and their totals."""
+    """Operations in the order of computation, and their totals."""
 
     rows: tuple[Row, ...]
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates of all rows, for one image."""
-        return sum(row.macs for row in self.rows)
+        return self.total("macs")
 
     @property
     def parameters(self) -> int:
         """Trainable parameters of all rows."""
-        return sum(row.parameters for row in self.rows)
+        return self.total("parameters")
+
+    def total(self, kind: str) -> int:
+        """Return the sum of a column: macs, parameters, flops, activations, reads or bytes."""
+        return sum(getattr(row, kind) for row in self.rows)
 
     def __getitem__(self, name: str) -> Row:
         """Return the row of that name; KeyError names the rows there are."""
@@ -102,6 +202,12 @@ class Table:
                 return row
         raise KeyError(f"{name!r}: the rows are {', '.join(row.name for row in self.rows)}")
 
+    def merged(self, names: Iterable[str], name: str, operation: str) -> "Table":
+        """Return the table with neighbouring rows added up into one, as the homework does for Q, K and V."""
+        first, *others = [self[n] for n in names]
+        merged = replace(sum(others, start=first), name=name, operation=operation)
+        return Table(tuple(merged if row is first else row for row in self.rows if row not in others))
+
 
 def encoder_layer(config: ViTConfig) -> Table:
     """Derive one encoder layer, operation by operation (the report's page on the cost of an encoder layer).
@@ -109,61 +215,126 @@ def encoder_layer(config: ViTConfig) -> Table:
     Args:
         config: the dimensions. With `share_norm` the second norm adds no parameters of its own.
     """
-    second_norm: tuple[Product, ...] = () if config.share_norm else ((2, "D"),)
-    rows = (
-        ("Norm 1", r"\mathrm{LN}(X)", (), ((2, "D"),)),
-        ("Q, K, V projections", r"X W_Q,\ X W_K,\ X W_V", ((3, "N", "D", "D"),), ((3, "D", "D"), (3, "D"))),
-        ("Scores", r"Q K^\top", (("N", "N", "D"),), ()),
-        ("Weighted sum", r"A V", (("N", "N", "D"),), ()),
-        ("Output projection", r"Z W_O", (("N", "D", "D"),), (("D", "D"), ("D",))),
-        ("Norm 2", r"\mathrm{LN}(X')", (), second_norm),
-        ("MLP, first layer", r"X' W_1", (("N", "D", "F"),), (("D", "F"), ("F",))),
-        ("MLP, second layer", r"G W_2", (("N", "F", "D"),), (("F", "D"), ("D",))),
+    norm = _norm("N")
+    shared = norm | {"parameters": ()} if config.share_norm else norm
+    return _table(
+        config,
+        ("Norm 1", r"\mathrm{LN}(X)", norm),
+        ("Query", r"X W_Q", _linear("N", "D", "D")),
+        ("Key", r"X W_K", _linear("N", "D", "D")),
+        ("Value", r"X W_V", _linear("N", "D", "D")),
+        ("Scores", r"Q K^\top", _product(("N", "N", "D"), reads=((2, "N", "D"),), writes=(("H", "N", "N"),))),
+        ("Scale", r"S / \sqrt{K}", _elementwise(1, "H", "N", "N")),
+        ("Softmax", r"\mathrm{softmax}(S)", _elementwise(5, "H", "N", "N")),
+        (
+            "Weighted sum",
+            r"A V",
+            _product(("N", "N", "D"), reads=(("H", "N", "N"), ("N", "D")), writes=(("N", "D"),)),
+        ),
+        ("Output projection", r"Z W_O", _linear("N", "D", "D")),
+        ("Residual 1", r"X + \cdot", _elementwise(1, "N", "D", inputs=2)),
+        ("Norm 2", r"\mathrm{LN}(X')", shared),
+        ("MLP, first layer", r"X' W_1", _linear("N", "D", "F")),
+        ("GELU", r"x \, \Phi(x)", _elementwise(5, "N", "F")),
+        ("MLP, second layer", r"G W_2", _linear("N", "F", "D")),
+        ("Dropout", r"\text{(training only)}", {}),
+        ("Residual 2", r"X' + \cdot", _elementwise(1, "N", "D", inputs=2)),
     )
-    return _table(rows, config)
 
 
 def model(config: ViTConfig) -> Table:
-    """Derive the whole network: the embedding, the L encoder layers row by row, and the classifier.
+    """Derive the whole network: the embedding, the L encoder layers operation by operation, and the classifier.
 
     Args:
         config: the dimensions.
     """
-    embedding = (
-        ("Patch embedding", r"X_P W_E", (("M", "P", "P", "C", "D"),), (("P", "P", "C", "D"), ("D",))),
-        ("Class token", r"x_{\mathrm{class}}", (), (("D",),)),
-        ("Position embedding", r"E_{\mathrm{pos}}", (), (("N", "D"),)),
+    token = {"parameters": (("D",),), "activations": (("D",),)}
+    positions = _elementwise(1, "N", "D") | {"parameters": (("N", "D"),)}
+    before = _table(
+        config,
+        ("Patch projection", r"X_P W_E", _linear("M", ("P", "P", "C"), "D")),
+        ("Class token", r"x_{\mathrm{class}}", token),
+        ("Positions", r"+ E_{\mathrm{pos}}", positions),
     )
-    classifier = (
-        ("Final norm", r"\mathrm{LN}(x)", (), ((2, "D"),)),
-        ("Head", r"x W_Y", (("D", "Y"),), (("D", "Y"), ("Y",))),
+    after = _table(
+        config,
+        ("Final norm", r"\mathrm{LN}(x)", _norm()),
+        ("Head", r"x W_Y", _linear(None, "D", "Y")),
     )
-    layers = tuple(
-        replace(row, macs_count=_repeated(row.macs_count), parameters_count=_repeated(row.parameters_count))
-        for row in encoder_layer(config).rows
-    )
-    return Table(_table(embedding, config).rows + layers + _table(classifier, config).rows)
+    layers = tuple(row.times("L") for row in encoder_layer(config).rows)
+    return Table(before.rows + layers + after.rows)
 
 
-def _table(rows: tuple, config: ViTConfig) -> Table:
-    values = {
-        "N": config.num_tokens,
-        "D": config.embed_dim,
-        "F": config.hidden_dim,
-        "L": config.depth,
-        "M": config.num_patches,
-        "P": config.patch_size,
-        "C": config.channels,
-        "Y": config.num_classes,
+def formulas() -> dict[str, list[dict[str, Any]]]:
+    """Return the derivations as plain data, ready for JSON: what a script in another language computes from.
+
+    Under ``"shared"`` and ``"separate"`` norms: the rows of the whole network, each with ``name``, ``operation``
+    and, for each count, its list of products of factors.
+    """
+    return {
+        key: [
+            {"name": row.name, "operation": row.operation}
+            | {kind: [list(product) for product in count.products] for kind, count in row.counts.items()}
+            for row in model(ViTConfig(share_norm=share)).rows
+        ]
+        for key, share in (("shared", True), ("separate", False))
     }
+
+
+Counts = dict[str, tuple[Product, ...]]  # by kind; a missing kind counts nothing
+
+
+def _linear(rows: str | None, inputs: str | Product, outputs: str) -> Counts:
+    """Count a linear layer with bias: `rows` vectors (one where None) of `inputs` numbers to `outputs` numbers."""
+    n = () if rows is None else (rows,)
+    i = (inputs,) if isinstance(inputs, str) else inputs
+    return {
+        "macs": ((*n, *i, outputs),),
+        "parameters": ((*i, outputs), (outputs,)),
+        "flops": ((2, *n, *i, outputs),),
+        "activations": ((*n, outputs),),
+        "reads": ((*n, *i),),
+    }
+
+
+def _product(macs: Product, reads: tuple[Product, ...], writes: tuple[Product, ...]) -> Counts:
+    """Count a product of two computed matrices."""
+    return {"macs": (macs,), "flops": ((2, *macs),), "activations": writes, "reads": reads}
+
+
+def _norm(*rows: str) -> Counts:
+    """Count a LayerNorm over D numbers.
+
+    Per number: into the mean, off the mean, squared, into the variance, times the reciprocal root, scale, shift. Per
+    vector: two divisions by D, plus epsilon, root, reciprocal.
+    """
+    size = (*rows, "D")
+    return {
+        "parameters": ((2, "D"),),
+        "flops": ((7, *size), (5, *rows)),
+        "activations": (size,),
+        "reads": (size,),
+    }
+
+
+def _elementwise(flops: int, *size: str, inputs: int = 1) -> Counts:
+    """Count an operation that makes each number from `inputs` numbers in `flops` operations.
+
+    Softmax takes five: maximum, difference, exponential, sum, quotient. GELU takes five: over the root of two, error
+    function, plus one, half, times x.
+    """
+    return {
+        "flops": ((flops, *size) if flops > 1 else size,),
+        "activations": (size,),
+        "reads": ((inputs, *size) if inputs > 1 else size,),
+    }
+
+
+def _table(config: ViTConfig, *rows: tuple[str, str, Counts]) -> Table:
+    values = dimensions(config)
     return Table(
         tuple(
-            Row(name, operation, Count(macs, values), Count(parameters, values))
-            for name, operation, macs, parameters in rows
+            Row(name, operation, {kind: Count(counts.get(kind, ()), values) for kind in KINDS})
+            for name, operation, counts in rows
         )
     )
-
-
-def _repeated(count: Count) -> Count:
-    """Return the count for all L layers."""
-    return replace(count, products=tuple(("L", *product) for product in count.products))
