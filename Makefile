@@ -1,4 +1,4 @@
-# make report · make test · make html · make publish: each sets up .venv by itself and is safe to repeat.
+# make report · make test · make html · make publish · make benchmark: each sets up .venv by itself and is safe to repeat.
 # PROFILE=cpu|gpu|smoke (by default gpu where CUDA is there, else cpu), PYTHON=/path/to/python3.11 or newer,
 # FASHION_MNIST=/folder/of/your/own with the data's four files.
 
@@ -12,7 +12,7 @@ python := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport REPORT_HOME
 
-.PHONY: help report test html publish lint rerun data
+.PHONY: help report test html publish benchmark lint rerun data published
 help:
 	@sed -n '1,3s/^# //p' Makefile
 
@@ -38,7 +38,7 @@ rerun: data
 	@$(python) tools/report.py summary $(PROFILE)
 
 home := build/$(PROFILE)
-library := $(wildcard vitlib/*.py vitlib/*.json)
+library := $(wildcard vitlib/*.py vitlib/*.json vitlib/*.html studies/*.csv studies/*.json benchmarks/results/*.json)
 pages := $(patsubst notebooks/%,$(home)/book/%,$(wildcard notebooks/*.ipynb))
 prose := $(wildcard book/*.md book/*.bib book/_static/*) _config.yml _toc.yml
 
@@ -71,6 +71,9 @@ render = jupyter-book build $(1) --path-output $(2) --all -W -n --keep-going >$(
 
 test: data
 	@pytest --nbval -q -rs
+
+benchmark: .venv/installed
+	@$(python) benchmarks/cost.py
 
 lint: .venv/installed
 	@ruff check . && ruff format --check .

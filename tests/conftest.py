@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tests.book import Site, Text, build, copy_of_the_book
 from vitlib import TrainConfig, ViTConfig, data
 
 TINY = ViTConfig(patch_size=14, embed_dim=8, depth=2, num_heads=2, mlp_ratio=2)
@@ -22,3 +23,17 @@ def quick():
 @pytest.fixture(autouse=True)
 def _same_numbers_every_time():
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def pages(tmp_path_factory):
+    """Return the published book, built with warnings as errors and parsed: file name -> Text."""
+    folder = tmp_path_factory.mktemp("html")
+    result = build(copy_of_the_book(folder), folder)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    parsed = Site()
+    parsed.folder = folder / "_build" / "html"
+    for path in (folder / "_build" / "html").glob("*.html"):
+        parsed[path.name] = Text()
+        parsed[path.name].feed(path.read_text())
+    return parsed

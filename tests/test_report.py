@@ -3,13 +3,12 @@
 import importlib.util
 import os
 import re
-import shutil
 import subprocess
 import sys
-from html.parser import HTMLParser
 
 import pytest
 
+from tests.book import build, copy_of_the_book
 from vitlib import load_run, paths
 
 spec = importlib.util.spec_from_file_location("report", paths.ROOT / "tools" / "report.py")
@@ -86,50 +85,6 @@ def test_the_training_page_runs_by_hand(tmp_path):
     subprocess.run(command, cwd=paths.ROOT, env=environment, check=True, capture_output=True)
     (run,) = (tmp_path / "runs").glob("vit-*")
     assert len(load_run(run).history) == 2
-
-
-class Text(HTMLParser):
-    """Collects the words of a page, and the hosts that it would ask for anything."""
-
-    def __init__(self):
-        super().__init__()
-        self.words, self.loads, self.images = [], [], []
-
-    def handle_data(self, data):
-        self.words.append(data)
-
-    def handle_starttag(self, tag, attributes):
-        attributes = dict(attributes)
-        if tag in ("script", "img", "iframe") and attributes.get("src"):
-            self.loads.append(attributes["src"])
-        if tag == "link" and attributes.get("rel") != "canonical":
-            self.loads.append(attributes.get("href", ""))
-        if tag == "img":
-            self.images.append(attributes)
-
-
-def build(book, out):
-    command = ["jupyter-book", "build", str(book), "--path-output", str(out), "--all", "-W", "-n", "--keep-going"]
-    command[0] = str(paths.Path(sys.executable).parent / "jupyter-book")
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def copy_of_the_book(folder):
-    wanted = shutil.ignore_patterns("_build", ".*")
-    return shutil.copytree(paths.ROOT / "book", folder / "book", ignore=wanted)
-
-
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory):
-    """Return the published book, built with warnings as errors and parsed: file name -> Text."""
-    folder = tmp_path_factory.mktemp("html")
-    result = build(copy_of_the_book(folder), folder)
-    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-    parsed = {}
-    for path in (folder / "_build" / "html").glob("*.html"):
-        parsed[path.name] = Text()
-        parsed[path.name].feed(path.read_text())
-    return parsed
 
 
 def test_the_homeworks_numbers_stand_on_the_pages(pages):

@@ -20,6 +20,7 @@ C channels, Y classes. No MAC and no parameter depends on H: H heads of D / H nu
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import sympy
@@ -56,18 +57,7 @@ class Count:
 
     def __int__(self) -> int:
         """Return the value."""
-        return sum(math.prod(self._value(factor) for factor in product) for product in self.products)
-
-    def __add__(self, other: "Count") -> "Count":
-        """Return the sum; equal products become one with a number in front, as in ``3 N D D``."""
-        counted: dict[Product, int] = {}
-        for number, rest in map(_split, self.products + other.products):
-            counted[rest] = counted.get(rest, 0) + number
-        return replace(self, products=tuple((n, *rest) if n > 1 else rest for rest, n in counted.items()))
-
-    def times(self, factor: Factor) -> "Count":
-        """Return the count `factor` times."""
-        return replace(self, products=tuple((factor, *product) for product in self.products))
+        return _value(self.products, self.values)
 
     @property
     def symbols(self) -> str:
@@ -77,21 +67,29 @@ class Count:
     @property
     def factors(self) -> str:
         r"""LaTeX with the numbers put in, as in ``3 \times 50 \times 64 \times 64``; ``0`` where nothing is counted."""
-        return " + ".join(r" \times ".join(str(self._value(f)) for f in product) for product in self.products) or "0"
+        put_in = ([str(self.values.get(f, f)) for f in product] for product in self.products)
+        return " + ".join(r" \times ".join(numbers) for numbers in put_in) or "0"
 
     @property
     def expression(self) -> sympy.Expr:
         """The count as an expression of sympy's, in positive whole symbols."""
-        return sum(
-            (
-                sympy.prod([f if isinstance(f, int) else sympy.Symbol(f, integer=True, positive=True) for f in product])
-                for product in self.products
-            ),
-            start=sympy.Integer(0),
+        products = (
+            sympy.prod([f if isinstance(f, int) else sympy.Symbol(f, integer=True, positive=True) for f in product])
+            for product in self.products
         )
+        return sum(products, start=sympy.Integer(0))
 
-    def _value(self, factor: Factor) -> int:
-        return factor if isinstance(factor, int) else self.values[factor]
+
+def _value(products: tuple[Product, ...], values: dict[str, int]) -> int:
+    return sum([math.prod([values.get(f, f) for f in product]) for product in products])
+
+
+def _added(a: tuple[Product, ...], b: tuple[Product, ...]) -> tuple[Product, ...]:
+    """Return the sum; equal products become one with a number in front, as in ``3 N D D``."""
+    counted: dict[Product, int] = {}
+    for number, rest in map(_split, a + b):
+        counted[rest] = counted.get(rest, 0) + number
+    return tuple((n, *rest) if n > 1 else rest for rest, n in counted.items())
 
 
 def _split(product: Product) -> tuple[int, Product]:
@@ -113,66 +111,68 @@ def _latex(product: Product) -> str:
 
 
 KINDS = ("macs", "parameters", "flops", "activations", "reads")
+Counts = dict[str, tuple[Product, ...]]  # products by kind; a missing kind counts nothing
 
 
 @dataclass(frozen=True)
 class Row:
     r"""An operation: its name, its LaTeX such as ``Q K^\top``, and its counts for one image.
 
-    ``row.macs`` and the others are the values; ``row.counts["macs"]`` is the derivation behind one.
+    ``row.macs`` and the others are the values; ``row.count("macs")`` is the derivation behind one.
     """
 
     name: str
     operation: str
-    counts: dict[str, Count]
+    products: Counts
+    values: dict[str, int]
+
+    def count(self, kind: str) -> Count:
+        """Return the derivation of macs, parameters, flops, activations or reads."""
+        return Count(self.products.get(kind, ()), self.values)
 
     @property
     def symbols(self) -> str:
         """The MACs in LaTeX, with symbols."""
-        return self.counts["macs"].symbols
+        return self.count("macs").symbols
 
     @property
     def factors(self) -> str:
         """The MACs in LaTeX, with the numbers put in."""
-        return self.counts["macs"].factors
+        return self.count("macs").factors
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates."""
-        return int(self.counts["macs"])
+        return self._number("macs")
 
     @property
     def parameters(self) -> int:
         """Trainable parameters."""
-        return int(self.counts["parameters"])
+        return self._number("parameters")
 
     @property
     def flops(self) -> int:
         """Elementary operations, by the convention of this module."""
-        return int(self.counts["flops"])
+        return self._number("flops")
 
     @property
     def activations(self) -> int:
         """Numbers written."""
-        return int(self.counts["activations"])
+        return self._number("activations")
 
     @property
     def reads(self) -> int:
         """Numbers read, besides the parameters."""
-        return int(self.counts["reads"])
+        return self._number("reads")
 
     @property
     def bytes(self) -> int:
         """Bytes moved in float32, if nothing stays in a cache from one operation to the next."""
         return BYTES * (self.reads + self.parameters + self.activations)
 
-    def times(self, factor: Factor) -> "Row":
-        """Return the operation `factor` times, each with parameters of its own."""
-        return replace(self, counts={kind: count.times(factor) for kind, count in self.counts.items()})
-
-    def __add__(self, other: "Row") -> "Row":
-        """Return the row with the counts of another added."""
-        return replace(self, counts={kind: count + other.counts[kind] for kind, count in self.counts.items()})
+    def _number(self, kind: str) -> int:
+        products = self.products.get(kind)
+        return _value(products, self.values) if products else 0
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,10 @@ class Table:
     def merged(self, names: Iterable[str], name: str, operation: str) -> "Table":
         """Return the table with neighbouring rows added up into one, as the homework does for Q, K and V."""
         first, *others = [self[n] for n in names]
-        merged = replace(sum(others, start=first), name=name, operation=operation)
+        products = first.products
+        for row in others:
+            products = {kind: _added(products.get(kind, ()), row.products.get(kind, ())) for kind in KINDS}
+        merged = replace(first, name=name, operation=operation, products=products)
         return Table(tuple(merged if row is first else row for row in self.rows if row not in others))
 
 
@@ -215,31 +218,7 @@ def encoder_layer(config: ViTConfig) -> Table:
     Args:
         config: the dimensions. With `share_norm` the second norm adds no parameters of its own.
     """
-    norm = _norm("N")
-    shared = norm | {"parameters": ()} if config.share_norm else norm
-    return _table(
-        config,
-        ("Norm 1", r"\mathrm{LN}(X)", norm),
-        ("Query", r"X W_Q", _linear("N", "D", "D")),
-        ("Key", r"X W_K", _linear("N", "D", "D")),
-        ("Value", r"X W_V", _linear("N", "D", "D")),
-        ("Scores", r"Q K^\top", _product(("N", "N", "D"), reads=((2, "N", "D"),), writes=(("H", "N", "N"),))),
-        ("Scale", r"S / \sqrt{K}", _elementwise(1, "H", "N", "N")),
-        ("Softmax", r"\mathrm{softmax}(S)", _elementwise(5, "H", "N", "N")),
-        (
-            "Weighted sum",
-            r"A V",
-            _product(("N", "N", "D"), reads=(("H", "N", "N"), ("N", "D")), writes=(("N", "D"),)),
-        ),
-        ("Output projection", r"Z W_O", _linear("N", "D", "D")),
-        ("Residual 1", r"X + \cdot", _elementwise(1, "N", "D", inputs=2)),
-        ("Norm 2", r"\mathrm{LN}(X')", shared),
-        ("MLP, first layer", r"X' W_1", _linear("N", "D", "F")),
-        ("GELU", r"x \, \Phi(x)", _elementwise(5, "N", "F")),
-        ("MLP, second layer", r"G W_2", _linear("N", "F", "D")),
-        ("Dropout", r"\text{(training only)}", {}),
-        ("Residual 2", r"X' + \cdot", _elementwise(1, "N", "D", inputs=2)),
-    )
+    return _put_in(_layer_in_symbols(config.share_norm), config)
 
 
 def model(config: ViTConfig) -> Table:
@@ -248,40 +227,74 @@ def model(config: ViTConfig) -> Table:
     Args:
         config: the dimensions.
     """
-    token = {"parameters": (("D",),), "activations": (("D",),)}
-    positions = _elementwise(1, "N", "D") | {"parameters": (("N", "D"),)}
-    before = _table(
-        config,
-        ("Patch projection", r"X_P W_E", _linear("M", ("P", "P", "C"), "D")),
-        ("Class token", r"x_{\mathrm{class}}", token),
-        ("Positions", r"+ E_{\mathrm{pos}}", positions),
-    )
-    after = _table(
-        config,
-        ("Final norm", r"\mathrm{LN}(x)", _norm()),
-        ("Head", r"x W_Y", _linear(None, "D", "Y")),
-    )
-    layers = tuple(row.times("L") for row in encoder_layer(config).rows)
-    return Table(before.rows + layers + after.rows)
+    return _put_in(_model_in_symbols(config.share_norm), config)
 
 
 def formulas() -> dict[str, list[dict[str, Any]]]:
     """Return the derivations as plain data, ready for JSON: what a script in another language computes from.
 
     Under ``"shared"`` and ``"separate"`` norms: the rows of the whole network, each with ``name``, ``operation``
-    and, for each count, its list of products of factors.
+    and, for each kind of count, its list of products of factors.
     """
     return {
         key: [
-            {"name": row.name, "operation": row.operation}
-            | {kind: [list(product) for product in count.products] for kind, count in row.counts.items()}
-            for row in model(ViTConfig(share_norm=share)).rows
+            {"name": name, "operation": operation}
+            | {kind: [list(product) for product in products.get(kind, ())] for kind in KINDS}
+            for name, operation, products in _model_in_symbols(share_norm)
         ]
-        for key, share in (("shared", True), ("separate", False))
+        for key, share_norm in (("shared", True), ("separate", False))
     }
 
 
-Counts = dict[str, tuple[Product, ...]]  # by kind; a missing kind counts nothing
+InSymbols = tuple[tuple[str, str, Counts], ...]  # rows: name, operation, products
+
+
+def _put_in(rows: InSymbols, config: ViTConfig) -> Table:
+    values = dimensions(config)
+    return Table(tuple([Row(name, operation, products, values) for name, operation, products in rows]))
+
+
+@cache
+def _layer_in_symbols(share_norm: bool) -> InSymbols:
+    norm = _norm("N")
+    second = {kind: products for kind, products in norm.items() if kind != "parameters"} if share_norm else norm
+    scores, sums = ("H", "N", "N"), ("N", "D")
+    return (
+        ("Norm 1", r"\mathrm{LN}(X)", norm),
+        ("Query", r"X W_Q", _linear("N", "D", "D")),
+        ("Key", r"X W_K", _linear("N", "D", "D")),
+        ("Value", r"X W_V", _linear("N", "D", "D")),
+        ("Scores", r"Q K^\top", _product(("N", "N", "D"), reads=((2, "N", "D"),), writes=scores)),
+        ("Scale", r"S / \sqrt{K}", _elementwise(1, "H", "N", "N")),
+        ("Softmax", r"\mathrm{softmax}(S)", _elementwise(5, "H", "N", "N")),
+        ("Weighted sum", r"A V", _product(("N", "N", "D"), reads=(scores, ("N", "D")), writes=sums)),
+        ("Output projection", r"Z W_O", _linear("N", "D", "D")),
+        ("Residual 1", r"X + \cdot", _elementwise(1, "N", "D", inputs=2)),
+        ("Norm 2", r"\mathrm{LN}(X')", second),
+        ("MLP, first layer", r"X' W_1", _linear("N", "D", "F")),
+        ("GELU", r"x \, \Phi(x)", _elementwise(5, "N", "F")),
+        ("MLP, second layer", r"G W_2", _linear("N", "F", "D")),
+        ("Dropout", r"\text{(training only)}", {}),
+        ("Residual 2", r"X' + \cdot", _elementwise(1, "N", "D", inputs=2)),
+    )
+
+
+@cache
+def _model_in_symbols(share_norm: bool) -> InSymbols:
+    layers = tuple(
+        (name, operation, {kind: tuple(("L", *p) for p in products) for kind, products in counts.items()})
+        for name, operation, counts in _layer_in_symbols(share_norm)
+    )
+    token = {"parameters": (("D",),), "activations": (("D",),)}
+    positions = _elementwise(1, "N", "D") | {"parameters": (("N", "D"),)}
+    return (
+        ("Patch projection", r"X_P W_E", _linear("M", ("P", "P", "C"), "D")),
+        ("Class token", r"x_{\mathrm{class}}", token),
+        ("Positions", r"+ E_{\mathrm{pos}}", positions),
+        *layers,
+        ("Final norm", r"\mathrm{LN}(x)", _norm()),
+        ("Head", r"x W_Y", _linear(None, "D", "Y")),
+    )
 
 
 def _linear(rows: str | None, inputs: str | Product, outputs: str) -> Counts:
@@ -297,9 +310,9 @@ def _linear(rows: str | None, inputs: str | Product, outputs: str) -> Counts:
     }
 
 
-def _product(macs: Product, reads: tuple[Product, ...], writes: tuple[Product, ...]) -> Counts:
+def _product(macs: Product, reads: tuple[Product, ...], writes: Product) -> Counts:
     """Count a product of two computed matrices."""
-    return {"macs": (macs,), "flops": ((2, *macs),), "activations": writes, "reads": reads}
+    return {"macs": (macs,), "flops": ((2, *macs),), "activations": (writes,), "reads": reads}
 
 
 def _norm(*rows: str) -> Counts:
@@ -328,13 +341,3 @@ def _elementwise(flops: int, *size: str, inputs: int = 1) -> Counts:
         "activations": (size,),
         "reads": ((inputs, *size) if inputs > 1 else size,),
     }
-
-
-def _table(config: ViTConfig, *rows: tuple[str, str, Counts]) -> Table:
-    values = dimensions(config)
-    return Table(
-        tuple(
-            Row(name, operation, {kind: Count(counts.get(kind, ()), values) for kind in KINDS})
-            for name, operation, counts in rows
-        )
-    )

@@ -4,7 +4,8 @@ One look for all: colours that colour-blind readers tell apart (Okabe and Ito, 2
 bars, pixels for pictures.
 """
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -197,4 +198,73 @@ def plot_cost(rows: Sequence[tuple[str, int]], unit: str, *, ax: Axes | None = N
     ax.set(xlabel=unit, xlim=(0, 1.35 * max(value for _, value in rows)))
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     ax.grid(axis="y", visible=False)
+    return ax
+
+
+def plot_spread(
+    answers: Mapping[str, Sequence[tuple[str, float]]], exact: float, unit: str, *, ax: Axes | None = None
+) -> Axes:
+    """Draw for each name a row of dots, equal values once, and a dashed line where the exact value lies."""
+    ax = ax or plt.subplots(figsize=(7.2, 0.42 * len(answers) + 1.0))[1]
+    ax.axvline(exact, color=GREY, linestyle="--", linewidth=1.2)
+    for i, (_, values) in enumerate(reversed(answers.items())):
+        distinct = sorted({value for _, value in values})
+        ax.plot(distinct, [i] * len(distinct), "o", color=BLUE, markersize=7, alpha=0.8)
+    ax.set_yticks(range(len(answers)), list(reversed(answers)))
+    ax.set(xlabel=unit, xlim=(0, None))
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    ax.grid(axis="x", visible=False)
+    return ax
+
+
+def plot_share(
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    marks: Sequence[tuple[float, float, str]],
+    *,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw named curves of a share against the number of tokens on a logarithmic axis, and marked points with text."""
+    ax = ax or plt.subplots(figsize=(7.2, 3.4))[1]
+    for (name, (tokens, share)), color in zip(curves.items(), (BLUE, ORANGE, GREEN), strict=False):
+        ax.plot(tokens, share, color=color, label=name)
+    for x, y, text in marks:
+        ax.plot(x, y, "o", color="black", markersize=5)
+        ax.annotate(text, (x, y), xytext=(0, 8), textcoords="offset points", ha="right", fontsize=9)
+    ax.set(xscale="log", xlabel="tokens, N", ylabel="share of the layer's MACs", ylim=(0, 1))
+    ax.legend(loc="upper left")
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    return ax
+
+
+def plot_pairs(rows: Sequence[tuple[str, float, float]], labels: tuple[str, str], *, ax: Axes | None = None) -> Axes:
+    """Draw two shares (0 to 1) for each name as a pair of bars: grey for the first, blue for the second."""
+    ax = ax or plt.subplots(figsize=(7.2, 0.36 * len(rows) + 1.0))[1]
+    for i, (_, first, second) in enumerate(reversed(rows)):
+        ax.barh(i + 0.19, first, height=0.36, color=GREY, label=labels[0] if i == 0 else None)
+        ax.barh(i - 0.19, second, height=0.36, color=BLUE, label=labels[1] if i == 0 else None)
+    ax.set_yticks(range(len(rows)), [name for name, *_ in reversed(rows)])
+    ax.set(xlabel="share of the layer")
+    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.grid(axis="y", visible=False)
+    ax.legend(loc="lower right")
+    return ax
+
+
+def plot_roofline(points: Sequence[tuple[str, float, float]], ridge: float, *, ax: Axes | None = None) -> Axes:
+    """Draw operations under the roofline: intensity (FLOPs per byte) and speed as a share of the peak of products."""
+    ax = ax or plt.subplots(figsize=(7.2, 4.2))[1]
+    low, high = min(x for _, x, _ in points) / 2, max(max(x for _, x, _ in points), ridge) * 4
+    ax.plot([low, ridge, high], [low / ridge, 1, 1], color=GREY)
+    together: list[list[tuple[str, float, float]]] = []  # points too close for a label each
+    for point in points:
+        _, x, y = point
+        near = (g for g in together if abs(math.log(g[0][1] / x)) < 0.6 and abs(math.log(g[0][2] / y)) < 0.9)
+        group = next(near, None)
+        together.append([point]) if group is None else group.append(point)
+    for group in together:
+        ax.plot([x for _, x, _ in group], [y for *_, y in group], "o", color=BLUE, markersize=6, alpha=0.8)
+        text = "\n".join(name for name, *_ in group)
+        ax.annotate(text, group[0][1:], xytext=(8, -3), textcoords="offset points", fontsize=8, va="top")
+    ax.set(xscale="log", yscale="log", xlim=(low, high))
+    ax.set(xlabel="arithmetic intensity (FLOPs per byte moved)", ylabel="speed over the peak of products")
     return ax

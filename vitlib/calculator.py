@@ -1,0 +1,66 @@
+"""The calculator on the page "What if": the derivation of `vitlib.cost`, computed by the reader's browser.
+
+The script gets the formulas as data from `vitlib.cost.formulas`, so that the page and the library cannot disagree.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from IPython.display import HTML
+
+from vitlib import cost
+from vitlib.config import ViTConfig
+
+DIALS = (  # setting, what the reader sees, and the slider's lowest and highest value and step
+    ("image_size", "Image: pixels a side", 4, 512, 4),
+    ("patch_size", "Patch: pixels a side, P", 1, 64, 1),
+    ("channels", "Channels of a pixel, C", 1, 4, 1),
+    ("embed_dim", "Width of a token, D", 8, 1536, 8),
+    ("depth", "Encoder layers, L", 1, 48, 1),
+    ("num_heads", "Attention heads, H", 1, 24, 1),
+    ("mlp_ratio", "MLP ratio, F over D", 1, 8, 1),
+    ("num_classes", "Classes, Y", 1, 1000, 1),
+)
+FLAGS = (("share_norm", "one norm a layer, applied twice"),)
+
+
+def _imagenet(width: int, depth: int, heads: int, patch: int) -> ViTConfig:
+    return ViTConfig(
+        image_size=224,
+        patch_size=patch,
+        channels=3,
+        embed_dim=width,
+        depth=depth,
+        num_heads=heads,
+        num_classes=1000,
+        share_norm=False,
+    )
+
+
+# Networks with their published parameters (timm, which agrees with torchvision where both have the network); the
+# homework's are the ones it has, since no tool that it used prints them.
+PRESETS: dict[str, tuple[ViTConfig, int | None]] = {
+    "This homework": (ViTConfig(), None),
+    "DeiT-Ti": (_imagenet(192, 12, 3, 16), 5_717_416),
+    "ViT-S/16": (_imagenet(384, 12, 6, 16), 22_050_664),
+    "ViT-B/16": (_imagenet(768, 12, 12, 16), 86_567_656),
+    "ViT-L/16": (_imagenet(1024, 24, 16, 16), 304_326_632),
+    "ViT-H/14": (_imagenet(1280, 32, 16, 14), 632_045_800),
+}
+
+
+def calculator() -> HTML:
+    """Return the calculator: sliders, a table of every operation, totals; its state is the address after ``#``."""
+    names = [name for name, *_ in DIALS + FLAGS]
+    given = {
+        "rows": cost.formulas(),
+        "dials": [dict(zip(("name", "label", "low", "high", "step"), dial, strict=True)) for dial in DIALS],
+        "flags": [dict(zip(("name", "label"), flag, strict=True)) for flag in FLAGS],
+        "presets": [
+            {"name": name, "config": {key: asdict(config)[key] for key in names}, "published": published}
+            for name, (config, published) in PRESETS.items()
+        ],
+    }
+    template = (Path(__file__).parent / "calculator.html").read_text()
+    return HTML(template.replace("__DATA__", json.dumps(given, sort_keys=True).replace("</", "<\\/")))
