@@ -1,6 +1,7 @@
 """The commands around the notebooks: profiles, execution, publication and the book."""
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import pytest
 
 from tests.book import build, copy_of_the_book
-from vitlib import load_run, paths
+from vitlib import data, load_run, paths
 
 spec = importlib.util.spec_from_file_location("report", paths.ROOT / "tools" / "report.py")
 report = importlib.util.module_from_spec(spec)
@@ -73,6 +74,32 @@ def test_a_wrong_parameter_ends_the_page_with_one_sentence(project, content, sen
 def test_an_unfinished_rerun_is_not_published(project):
     with pytest.raises(report.MistakeError, match="build/mine is not a finished rerun"):
         report.publish("mine")
+
+
+def test_a_rerun_older_than_its_sources_is_not_published(project):
+    book = project / "build" / "mine" / "book"
+    book.mkdir(parents=True)
+    for source in (project / "notebooks").glob("*.ipynb"):
+        page = json.loads(source.read_text())
+        page["metadata"]["papermill"] = {}
+        page["cells"][0]["source"] = ["# Another title"]
+        (book / source.name).write_text(json.dumps(page))
+    with pytest.raises(report.MistakeError, match=r"build/mine/book/01_model\.ipynb is older than notebooks/01_model"):
+        report.publish("mine")
+    assert not (project / "book").exists()
+
+
+def test_without_any_source_of_data_one_sentence_says_what_to_do(monkeypatch, tmp_path, capsys):
+    def unreachable(scratch):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(data, "_from_torchvision", unreachable)
+    monkeypatch.setattr(data, "_from_debian", unreachable)
+    monkeypatch.setenv("FASHION_MNIST", str(tmp_path))
+    with pytest.raises(
+        report.MistakeError, match=r"no route to host.*set FASHION_MNIST to a folder with its four files"
+    ):
+        report.fetch()
 
 
 def test_the_training_page_runs_by_hand(tmp_path):
