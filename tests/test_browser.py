@@ -67,7 +67,7 @@ def opened(browser, site):
         return page
 
     yield open_page
-    hosts = {urlsplit(url).netloc for context in contexts for page in context.pages for url in page.asked} - {""}
+    hosts = {urlsplit(url).netloc for context in contexts for page in context.pages for url in getattr(page, "asked", ())} - {""}
     for context in contexts:
         context.close()
     assert wrong == []
@@ -273,9 +273,9 @@ SHOWN = """address => {
   location.hash = address;
   window.dispatchEvent(new HashChangeEvent("hashchange"));
   const cells = (row) => [row.cells[0], row.cells[3], row.cells[4]].map((cell) => cell.textContent);
-  const status = document.querySelector("#what-if [role=status]");
+  const status = document.querySelector("#calculator [role=status]");
   if (status.classList.contains("wrong")) return status.textContent;
-  return [...document.querySelectorAll("#what-if tbody tr, #what-if tfoot tr")].map(cells);
+  return [...document.querySelectorAll("#calculator tbody tr, #calculator tfoot tr")].map(cells);
 }"""
 
 
@@ -305,7 +305,7 @@ def test_each_preset_shows_its_published_parameters(page):
     for name, (config, published) in calculator.PRESETS.items():
         page.select_option("#what-if-preset", label=name)
         assert page.text_content("[data-total=parameters]") == f"{cost.model(config).parameters:,}"
-        assert ("the same." in page.text_content("#what-if [role=status]")) == (published is not None)
+        assert ("the same." in page.text_content("#calculator [role=status]")) == (published is not None)
 
 
 def test_the_address_keeps_the_state(page):

@@ -113,10 +113,12 @@ def drop_unneeded(page: BeautifulSoup) -> None:
                 tag.decompose()
                 break
         else:
-            if tag.name == "script" and words in seen:
-                tag.decompose()
-            seen.add(words)
-    for tag in page.select("meta[name=viewport]")[1:] + page.select("meta[name^=docsearch], #ethical-ad-placement"):
+            if tag.name == "script":
+                if words in seen:
+                    tag.decompose()
+                seen.add(words)
+    waste = "meta[name^=docsearch], link[rel=preload], #ethical-ad-placement"
+    for tag in page.select("meta[name=viewport]")[1:] + page.select(waste):
         tag.decompose()
 
 
@@ -147,7 +149,7 @@ def put_right(page: BeautifulSoup) -> None:
         sidebar["role"], sidebar["aria-label"] = "complementary", "The report"
     for tag in page.select("a.image-reference"):  # a picture that links to itself: nothing that the page does not show
         tag.unwrap()
-    for tag in page.select("header.bd-header, footer.bd-footer, #jb-print-docs-body, #searchbox"):
+    for tag in page.select("#jb-print-docs-body, #searchbox"):
         tag.decompose()
     for tag in page.select("article img"):
         tag["loading"], tag["decoding"] = "lazy", "async"
@@ -201,9 +203,11 @@ def words_of(page: BeautifulSoup) -> str:
     for tag in article.select(".headerlink, script, style, .page-notebook, details"):
         tag.decompose()
     for tag in article.find_all(True):
-        if tag.name == "section":
-            tag.attrs = {"id": tag.get("id", "")}
+        if tag.get("id"):
+            tag.attrs = {"id": tag["id"]}
         else:
+            if tag.name in ("p", "dt", "dd", "td", "th", "li", "pre", "div", "h1", "h2", "h3"):
+                tag.append(" ")
             tag.unwrap()
     return '<div role="main">' + re.sub(r"\s+", " ", str(article)) + "</div>"
 
