@@ -1,4 +1,5 @@
-# make report · make test · make html · make publish · make benchmark: each sets up .venv by itself and is safe to repeat.
+# make report · make test · make test-browser · make html · make pdf · make publish · make benchmark: each sets up .venv by
+# itself and is safe to repeat.
 # PROFILE=cpu|gpu|smoke (by default gpu where CUDA is there, else cpu), PYTHON=/path/to/python3.11 or newer,
 # FASHION_MNIST=/folder/of/your/own with the data's four files.
 
@@ -12,9 +13,9 @@ python := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport REPORT_HOME
 
-.PHONY: help report test html publish benchmark lint rerun data published
+.PHONY: help report test test-browser html publish benchmark lint rerun data published
 help:
-	@sed -n '1,3s/^# //p' Makefile
+	@sed -n '1,4s/^# //p' Makefile
 
 .venv/installed: requirements.txt
 	@tools/setup.sh
@@ -71,6 +72,16 @@ render = jupyter-book build $(1) --path-output $(2) --all -W -n --keep-going >$(
 
 test: data
 	@pytest --nbval -q -rs
+
+# every page in Chromium, judged by axe-core too (from npm, into build/)
+axe := build/axe/node_modules/axe-core/axe.min.js
+
+$(axe):
+	@command -v npm >/dev/null || { echo "npm is not on this machine: install it (Debian: apt-get install npm)." >&2; exit 1; }
+	@npm install --silent --no-save --no-package-lock --ignore-scripts --prefix build/axe axe-core@4.14.1
+
+test-browser: .venv/installed $(axe)
+	@BROWSER_TESTS=full pytest -q -rs tests/test_browser.py
 
 benchmark: .venv/installed
 	@$(python) benchmarks/cost.py

@@ -14,7 +14,7 @@ class Text(HTMLParser):
 
     def __init__(self):
         super().__init__()
-        self.words, self.loads, self.images = [], [], []
+        self.words, self.loads, self.images, self.links = [], [], [], []
 
     def handle_data(self, data):
         self.words.append(data)
@@ -25,6 +25,8 @@ class Text(HTMLParser):
             self.loads.append(attributes["src"])
         if tag == "link" and attributes.get("rel") != "canonical":
             self.loads.append(attributes.get("href", ""))
+        if tag == "a" and attributes.get("href"):
+            self.links.append(attributes["href"])
         if tag == "img":
             self.images.append(attributes)
 

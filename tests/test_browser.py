@@ -1,16 +1,30 @@
-"""What a reader's browser does with the published pages: Chromium, opened from a file, without a network."""
+"""What a reader's browser does with the published pages: Chromium, opened from a file, without a network.
+
+`make test` looks at a sample of the pages; `make test-browser` looks at all of them and has axe-core judge each.
+"""
 
 import os
 import random
 import shutil
 from dataclasses import asdict
+from io import BytesIO
+from urllib.parse import unquote, urlsplit
 
 import pytest
+from bs4 import BeautifulSoup
+from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from vitlib import ViTConfig, calculator, cost
+from vitlib import ViTConfig, calculator, cost, paths
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+FULL = os.environ.get("BROWSER_TESTS") == "full"
+AXE = paths.ROOT / "build" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
+TOC = (paths.ROOT / "_toc.yml").read_text()
+ALL = ["index", *(line.split("file:")[1].strip() for line in TOC.splitlines() if "file:" in line), "search", "genindex"]
+NAMES = ALL if FULL else ["index", "04_encoder_cost", "search"]
+each_page = pytest.mark.parametrize("name", NAMES)
+each_theme = pytest.mark.parametrize("theme", ["light", "dark"])
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +32,7 @@ def browser():
     executable = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
     if executable is None:
         sentence = "no Chromium on this machine: install it (Debian: apt-get install chromium) to check the pages in it"
-        if os.environ.get("CI"):
+        if os.environ.get("CI") or FULL:
             pytest.fail(sentence)
         pytest.skip(sentence)
     with sync_playwright() as driver:
@@ -34,16 +48,209 @@ def site(pages):
 
 
 @pytest.fixture
-def page(browser):
-    """Return a fresh page without a network, on which any error in the console fails the test."""
-    context = browser.new_context(offline=True)
-    page = context.new_page()
-    errors = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("request", lambda request: errors.append(request.url) if request.url.startswith("http") else None)
-    yield page
-    assert errors == []
-    context.close()
+def opened(browser, site):
+    """Return a function that opens a page without a network; any error in its console fails the test."""
+    contexts, wrong = [], []
+
+    def open_page(name, theme="light", width=1280, query="", **options):
+        context = browser.new_context(
+            offline=True, color_scheme=theme, viewport={"width": width, "height": 800}, **options
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.asked = set()
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda said: wrong.append(said.text) if said.type in ("error", "warning") else None)
+        page.on("requestfailed", lambda request: wrong.append(f"{request.url} failed"))
+        page.on("request", lambda request: page.asked.add(request.url))
+        page.goto((site / f"{name}.html").as_uri() + query)
+        return page
+
+    yield open_page
+    hosts = {
+        urlsplit(url).netloc for context in contexts for page in context.pages for url in getattr(page, "asked", ())
+    } - {""}
+    for context in contexts:
+        context.close()
+    assert wrong == []
+    assert hosts == set()
+
+
+@pytest.fixture
+def page(opened):
+    """Return the page of the calculator."""
+    return opened("what_if")
+
+
+# ---- every page ----------------------------------------------------------------------------------------------------
+
+PICTURES = """async () => {
+  const wrong = [];
+  for (const image of document.images) {
+    image.loading = "eager";
+    await image.decode().catch(() => wrong.push(`${image.src} does not load`));
+    const decorates = image.closest("[aria-hidden=true], button, a.btn");
+    if (!decorates && image.alt.length < 20) wrong.push(`${image.src}: alt="${image.alt}"`);
+  }
+  return wrong;
+}"""
+FORMULAS = r"""async () => {
+  await document.fonts.ready;
+  const all = [...document.querySelectorAll("article math")];
+  const seen = all.filter((formula) => formula.checkVisibility());
+  const prose = document.querySelector("article, .bd-search-container").cloneNode(true);
+  prose.querySelectorAll("pre, code, script").forEach((element) => element.remove());
+  return {
+    empty: seen.filter((formula) => formula.getBoundingClientRect().width < 3).length,
+    raw: (prose.textContent.match(/\\[(\[a-z]/g) ?? []).length,
+    font: !seen.length || [...document.fonts].some((f) => f.family.includes("Mathematics") && f.status === "loaded"),
+    count: all.length,
+  };
+}"""
+
+
+@each_page
+def test_a_page_is_whole_without_a_network_and_light(opened, site, name):
+    page = opened(name)
+    assert page.evaluate(PICTURES) == []
+    formulas = page.evaluate(FORMULAS)
+    assert (formulas["empty"], formulas["raw"], formulas["font"]) == (0, 0, True)
+    assert (name == "04_encoder_cost") <= (formulas["count"] > 20)
+    assert page.get_attribute("meta[name=description]", "content")
+    files = {site / unquote(urlsplit(url).path) for url in page.asked}
+    assert sum(path.stat().st_size for path in files) <= 1.5e6
+
+
+def test_the_whole_site_is_light(site):
+    assert sum(path.stat().st_size for path in site.rglob("*") if path.is_file()) <= 15e6
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+@each_page
+def test_no_page_scrolls_sideways(opened, name, width):
+    assert opened(name, width=width).evaluate("document.documentElement.scrollWidth") <= width
+
+
+@each_theme
+@each_page
+def test_axe_finds_no_violation(opened, name, theme):
+    if not AXE.is_file():
+        sentence = "axe-core is not there: make test-browser fetches it"
+        pytest.fail(sentence) if FULL else pytest.skip(sentence)
+    for width in (1280, 360):
+        page = opened(name, theme, width)
+        page.wait_for_load_state()
+        page.evaluate(AXE.read_text())
+        found = page.evaluate("axe.run({ preload: false })")["violations"]
+        assert not [(rule["id"], node["target"], node["failureSummary"]) for rule in found for node in rule["nodes"]]
+
+
+def luminance(colour):
+    parts = [value / 255 for value in colour[:3]]
+    parts = [value / 12.92 if value <= 0.03928 else ((value + 0.055) / 1.055) ** 2.4 for value in parts]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
+@each_theme
+@pytest.mark.parametrize("name", [name for name in NAMES if name[0].isdigit() or name in ("index", "growth")])
+def test_a_figure_stands_on_the_ground_of_its_page_and_is_readable(opened, name, theme):
+    page = opened(name, theme)
+    for figure in page.locator("article figure img").all():
+        figure.scroll_into_view_if_needed()
+        figure.evaluate("image => image.decode()")
+        picture = Image.open(BytesIO(figure.screenshot())).convert("RGB")
+        ground, *_ = picture.getpixel((2, 2)), None
+        lights = [luminance(colour) for _, colour in picture.getcolors(1 << 24)]
+        other = max(lights) if theme == "dark" else min(lights)
+        low, high = sorted((luminance(ground), other))
+        assert (luminance(ground) < 0.05) == (theme == "dark")
+        assert (high + 0.05) / (low + 0.05) > 7
+
+
+TABBABLE = """() => {
+  const all = document.querySelectorAll("a[href], button, input, select, summary, [tabindex='0']");
+  const open = (element) => element.checkVisibility({ visibilityProperty: true }) && !element.disabled;
+  const seen = [...all].filter((element) => open(element) && element.tabIndex >= 0);
+  seen.forEach((element, i) => (element.dataset.stop = i));
+  return seen.map((element) => element.outerHTML.slice(0, 120));
+}"""
+
+
+@each_page
+def test_the_keyboard_reaches_everything(opened, name):
+    page = opened(name, width=800 if name == "reconciliation" else 1280)
+    page.wait_for_load_state()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to main content"
+    wanted = dict(enumerate(page.evaluate(TABBABLE)))
+    assert len(wanted) > 10
+    reached = set()
+    for _ in range(2 * len(wanted) + 20):
+        reached.add(page.evaluate("document.activeElement.dataset.stop ?? ''"))
+        page.keyboard.press("Tab")
+    assert not [html for stop, html in wanted.items() if str(stop) not in reached]
+
+
+def test_what_scrolls_is_a_stop_of_the_keyboard_and_what_fits_is_none(opened):
+    for width, stops in ((360, True), (1280, False)):
+        page = opened("reconciliation", width=width)
+        page.wait_for_load_state()
+        boxes = page.locator(".pst-scrollable-table-container[tabindex='0']")
+        assert boxes.count() > 0 or not stops
+        for box in page.locator(".pst-scrollable-table-container").all():
+            scrolls, index = box.evaluate("b => [b.scrollWidth > b.clientWidth + 1, b.getAttribute('tabindex')]")
+            assert scrolls == (index == "0")
+
+
+# ---- finding one's way ---------------------------------------------------------------------------------------------
+
+
+def test_the_search_finds_a_word_and_shows_where_it_stands(opened):
+    page = opened("index")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("softmax")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#search-results li .context, #search-results li p")
+    assert "growth" in " ".join(page.locator("#search-results li a").evaluate_all("all => all.map((a) => a.href)"))
+    assert "softmax" in page.inner_text("#search-results ul").lower()
+
+
+def test_the_theme_is_the_readers_and_stays(opened):
+    page = opened("index", "dark")
+    assert page.get_attribute("html", "data-theme") == "dark"
+    for _ in range(3):
+        page.click(".theme-switch-button")
+        if page.get_attribute("html", "data-mode") == "light":
+            break
+    page.reload()
+    assert page.get_attribute("html", "data-theme") == "light"
+
+
+def test_every_link_inside_the_report_leads_somewhere(site):
+    parsed = {path.name: BeautifulSoup(path.read_text(), "html.parser") for path in site.glob("*.html")}
+    anchors = {name: {tag["id"] for tag in page.select("[id]")} for name, page in parsed.items()}
+    broken = []
+    for name, page in parsed.items():
+        for link in page.select("a[href], link[href], [src]"):
+            address = urlsplit(link.get("href") or link.get("src"))
+            if address.scheme or address.netloc:
+                continue
+            target = unquote(address.path) or name
+            if not (site / target).is_file() or (
+                address.fragment and target.endswith(".html") and unquote(address.fragment) not in anchors[target]
+            ):
+                broken.append((name, address.geturl()))
+    assert broken == []
+
+
+def test_a_notebooks_page_links_to_its_notebook(site):
+    for source in (paths.ROOT / "notebooks").glob("*.ipynb"):
+        page = BeautifulSoup((site / f"{source.stem}.html").read_text(), "html.parser")
+        links = {link["href"] for link in page.select(".page-notebook a[download]")}
+        assert links == {f"_sources/{source.name}", f"_sources/notebooks/{source.name}"}
+
+
+# ---- the calculator ------------------------------------------------------------------------------------------------
 
 
 def random_settings(generator):
@@ -68,9 +275,9 @@ SHOWN = """address => {
   location.hash = address;
   window.dispatchEvent(new HashChangeEvent("hashchange"));
   const cells = (row) => [row.cells[0], row.cells[3], row.cells[4]].map((cell) => cell.textContent);
-  const status = document.querySelector("#what-if [role=status]");
+  const status = document.querySelector("#calculator [role=status]");
   if (status.classList.contains("wrong")) return status.textContent;
-  return [...document.querySelectorAll("#what-if tbody tr, #what-if tfoot tr")].map(cells);
+  return [...document.querySelectorAll("#calculator tbody tr, #calculator tfoot tr")].map(cells);
 }"""
 
 
@@ -84,8 +291,7 @@ def expected(settings):
     return [*rows, ["The network", f"{network.macs:,}", f"{network.parameters:,}"]]
 
 
-def test_the_calculator_computes_what_the_library_computes(page, site):
-    page.goto((site / "what_if.html").as_uri())
+def test_the_calculator_computes_what_the_library_computes(page):
     generator = random.Random(20)
     sentences = 0
     for _ in range(300):
@@ -97,16 +303,14 @@ def test_the_calculator_computes_what_the_library_computes(page, site):
     assert 10 < sentences < 150
 
 
-def test_each_preset_shows_its_published_parameters(page, site):
-    page.goto((site / "what_if.html").as_uri())
+def test_each_preset_shows_its_published_parameters(page):
     for name, (config, published) in calculator.PRESETS.items():
         page.select_option("#what-if-preset", label=name)
         assert page.text_content("[data-total=parameters]") == f"{cost.model(config).parameters:,}"
-        assert ("the same." in page.text_content("#what-if [role=status]")) == (published is not None)
+        assert ("the same." in page.text_content("#calculator [role=status]")) == (published is not None)
 
 
-def test_the_address_keeps_the_state(page, site, browser):
-    page.goto((site / "what_if.html").as_uri())
+def test_the_address_keeps_the_state(page):
     page.focus("#what-if-depth")
     page.keyboard.press("ArrowRight")
     wanted = f"{cost.model(ViTConfig(depth=5)).macs:,}"
@@ -116,25 +320,6 @@ def test_the_address_keeps_the_state(page, site, browser):
     again.goto(page.url)
     assert again.text_content("[data-total=macs]") == wanted
     assert again.input_value("#what-if-depth") == "5"
-
-
-@pytest.mark.parametrize("width", [360, 1280])
-def test_no_page_scrolls_sideways(browser, site, width):
-    page = browser.new_context(offline=True, viewport={"width": width, "height": 800}).new_page()
-    for path in sorted(site.glob("*.html")):
-        page.goto(path.as_uri())
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, path.name
-
-
-def test_math_is_rendered_and_images_load(page, site):
-    for path in sorted(site.glob("*.html")):
-        page.goto(path.as_uri())
-        page.wait_for_load_state("networkidle")
-        broken = page.evaluate("[...document.images].filter((i) => i.complete && !i.naturalWidth).map((i) => i.src)")
-        assert not broken, path.name
-        if path.name == "04_encoder_cost.html":
-            page.wait_for_selector("mjx-container")
-            assert page.locator("mjx-merror").count() == 0
 
 
 def test_settings_of_the_homework_are_the_first_preset():

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.book import build, copy_of_the_book
+from tests.book import Text, build, copy_of_the_book
 from vitlib import data, load_run, paths
 
 spec = importlib.util.spec_from_file_location("report", paths.ROOT / "tools" / "report.py")
@@ -142,4 +142,17 @@ def test_a_missing_number_stops_the_build(tmp_path):
     page.write_text(page.read_text().replace('"application/papermill.record/text/plain"', '"dropped/text"'))
     result = build(book, tmp_path)
     assert result.returncode != 0
-    assert "No key 'accuracy" in result.stdout + result.stderr
+    assert "No text/plain found in 'accuracy" in result.stdout + result.stderr
+
+
+def test_launch_buttons_stand_where_a_repository_is_named_and_nowhere_else(tmp_path, pages):
+    assert not any("mybinder" in link or "github.com" in link for page in pages.values() for link in page.links)
+    book = copy_of_the_book(tmp_path)
+    settings = (book / "_config.yml").read_text()
+    (book / "_config.yml").unlink()
+    (book / "_config.yml").write_text(settings.replace('url: ""', "url: https://github.com/owner/name"))
+    assert build(book, tmp_path).returncode == 0
+    page = Text()
+    page.feed((tmp_path / "_build" / "html" / "01_model.html").read_text())
+    assert any(link.startswith("https://mybinder.org/v2/gh/owner/name/main?urlpath=lab") for link in page.links)
+    assert "https://github.com/owner/name/blob/main/notebooks/01_model.ipynb" in page.links

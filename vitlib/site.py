@@ -1,0 +1,319 @@
+"""A Sphinx extension that makes the rendered book light, self-contained and accessible.
+
+It writes mathematics as MathML, which browsers draw and screen readers speak without a script, and goes over the pages
+when all are written: what the theme leaves inaccessible is put right, what no page uses is removed. Each page then
+opens from a file, without a network. What the theme calls by names (classes, files) is that of pydata-sphinx-theme 0.16
+and sphinx-book-theme 1.2; the tests in a browser notice when it changes.
+"""
+
+import json
+import re
+import shutil
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from bs4 import BeautifulSoup
+from docutils import nodes
+from fontTools import subset
+from fontTools.ttLib import TTFont
+from latex2mathml.converter import convert
+from sphinx.application import Sphinx
+from sphinx.util import logging
+from sphinx.util.math import get_node_equation_number
+from sphinx.writers.html5 import HTML5Translator
+
+from vitlib import paths
+
+log = logging.getLogger(__name__)
+
+# scripts and styles of jupyter-book's extensions, and what a page has to hold to need them; the theme's drawings of
+# icons (1.5 MB of script) are replaced by the font that its style sheet knows too
+NEEDED_BY = {
+    "fontawesome.js": None,
+    "sphinx-thebe": None,
+    "THEBE_JS_URL": None,
+    "togglebutton": ".toggle, .dropdown.admonition",
+    "toggleHint": ".toggle, .dropdown.admonition",
+    "toggleOpenOnPrint": ".toggle, .dropdown.admonition",
+    "design-tabs": "[class*=sd-tab]",
+    "sphinx-design": "[class*=sd-]",
+    "copybutton": "pre",
+    "clipboard": "pre",
+    "x-thebe-config": None,
+    "kernelName": None,
+}
+ICON = re.compile(r"fa-[a-z-]+")
+THEME = """
+(() => {  // before the page is drawn, so that it does not flash
+  const mode = localStorage.getItem("mode") || "auto";
+  const dark = mode === "dark" || (mode === "auto" && matchMedia("(prefers-color-scheme: dark)").matches);
+  Object.assign(document.documentElement.dataset, { mode, theme: dark ? "dark" : "light" });
+})();
+"""
+SNIPPETS = """
+const texts = %s;
+const ask = window.fetch;  // a page opened from a file may not read its neighbours: their words are here
+window.fetch = (address, ...rest) => {
+  const text = texts[String(address).split("/").pop().split(/[?#]/)[0]];
+  return text ? Promise.resolve(new Response(text)) : ask(address, ...rest);
+};
+"""
+
+
+# ---- mathematics ---------------------------------------------------------------------------------------------------
+
+
+def mathml(latex: str, display: str) -> str:
+    """Return LaTeX as MathML, `display` being inline or block; raises ValueError for a command it does not know."""
+    made = convert(latex.strip(), display=display)
+    if "\\" in made or "&amp;" in made or "&#x00026;" in made:
+        raise ValueError(f"cannot be written as MathML: {latex.strip()}")
+    return made
+
+
+def _math(translator: HTML5Translator, node: nodes.Element, display: str) -> str:
+    latex = node.astext()
+    if display == "block" and r"\\" in latex and r"\begin" not in latex:
+        latex = rf"\begin{{aligned}}{latex}\end{{aligned}}"
+    try:
+        return mathml(latex, display)
+    except Exception as error:
+        log.warning("mathematics %s", error, location=node)
+        return translator.encode(latex)
+
+
+def _inline(translator: HTML5Translator, node: nodes.math) -> None:
+    translator.body.append(f'<span class="math notranslate nohighlight">{_math(translator, node, "inline")}</span>')
+    raise nodes.SkipNode
+
+
+def _block(translator: HTML5Translator, node: nodes.math_block) -> None:
+    translator.body.append(translator.starttag(node, "div", CLASS="math notranslate nohighlight"))
+    translator.body.append(_math(translator, node, "block"))
+    if node["number"]:
+        translator.body.append(f'<span class="eqno">({get_node_equation_number(translator, node)})')
+        translator.add_permalink_ref(node, "Link to this equation")
+        translator.body.append("</span>")
+    translator.body.append("</div>\n")
+    raise nodes.SkipNode
+
+
+# ---- pages ---------------------------------------------------------------------------------------------------------
+
+
+def drop_unneeded(page: BeautifulSoup) -> None:
+    """Remove the scripts and styles that nothing on the page needs, and those that stand there twice."""
+    seen = set()
+    for tag in page.select("head script, head link, body script"):
+        address = tag.get("src") or tag.get("href") or ""
+        words = address + (tag.string or "")[:200] + tag.get("type", "")
+        for mark, need in NEEDED_BY.items():
+            if mark in words and not (need and page.select_one(f"article :is({need})")):
+                tag.decompose()
+                break
+        else:
+            if tag.name == "script":
+                if words in seen:
+                    tag.decompose()
+                seen.add(words)
+    waste = "meta[name^=docsearch], link[rel=preload], #ethical-ad-placement"
+    for tag in page.select("meta[name=viewport]")[1:] + page.select(waste):
+        tag.decompose()
+
+
+def put_right(page: BeautifulSoup) -> None:
+    """Put right what the theme and docutils leave inaccessible, or flashing, or empty."""
+    for tag in page.select("head script:not([src])"):
+        if "dataset.theme" in (tag.string or ""):
+            tag.string = THEME
+    page.html.attrs.pop("data-theme", None)  # without scripts the light theme
+    for tag in page.select("[aria-label]:is(summary, .search-button-field)"):
+        del tag["aria-label"]  # its own words are its name
+    for tag in page.select(".theme-switch[title]"):
+        del tag["title"]
+    for tag in page.select(':is(i, span)[class*="fa-"]'):
+        tag["aria-hidden"] = "true"
+    for tag in page.select("button[title]:not([aria-label])"):
+        if not tag.get_text(strip=True):
+            tag["aria-label"] = tag["title"]
+    for tag in page.select("[role=doc-biblioentry], [role=list].citation-list"):
+        del tag["role"]
+    for tag in page.select("th"):
+        if not tag.get_text(strip=True):
+            tag.name = "td"
+        elif tag.find_parent("thead"):
+            tag["scope"] = "col"
+    sidebar = page.select_one("#pst-primary-sidebar")
+    if sidebar:
+        sidebar["role"], sidebar["aria-label"] = "complementary", "The report"
+    for tag in page.select("a.image-reference"):  # a picture that links to itself: nothing that the page does not show
+        tag.unwrap()
+    for tag in page.select("#jb-print-docs-body, #searchbox"):
+        tag.decompose()
+    for tag in page.select("article img"):
+        tag["loading"], tag["decoding"] = "lazy", "async"
+
+
+def describe(page: BeautifulSoup, name: str, title: str) -> None:
+    """Give the page a description, its first paragraph, and a title that says nothing twice."""
+    first = page.select_one("article section > p")
+    words = " ".join(first.get_text().split()) if first else f"{title}: {name}"
+    if len(words) > 160:
+        words = words[:157].rsplit(" ", 1)[0] + " …"
+    page.head.append(page.new_tag("meta", attrs={"name": "description", "content": words}))
+    if page.title:
+        parts = list(dict.fromkeys(part.strip() for part in page.title.get_text().split("—")))
+        page.title.string = " — ".join(parts)
+
+
+def link_notebook(page: BeautifulSoup, name: str, theme: dict[str, Any], folder: Path) -> None:
+    """End a notebook's page with links to its notebook, as it was executed and as it is in the repository."""
+    executed, source = Path("_sources") / f"{name}.ipynb", paths.ROOT / "notebooks" / f"{name}.ipynb"
+    article = page.select_one("article.bd-article")
+    if article is None or not (folder / executed).is_file() or not source.is_file():
+        return
+    copy = Path("_sources") / "notebooks" / source.name
+    (folder / copy).parent.mkdir(exist_ok=True)
+    shutil.copyfile(source, folder / copy)
+    links = [
+        ("with its results", executed.as_posix()),
+        ("without them, to run it", copy.as_posix()),
+    ]
+    line = page.new_tag("p", attrs={"class": "page-notebook"})
+    line.append("This page is a notebook. Download it ")
+    for i, (words, address) in enumerate(links):
+        line.append(" or " if i else "")
+        link = page.new_tag("a", href=address, attrs={"download": ""})
+        link.string = words
+        line.append(link)
+    if theme.get("repository_url"):
+        branch = theme.get("repository_branch") or "main"
+        line.append(", or read ")
+        link = page.new_tag("a", href=f"{theme['repository_url']}/blob/{branch}/notebooks/{source.name}")
+        link.string = "its source in the repository"
+        line.append(link)
+    line.append(".")
+    article.append(line)
+
+
+def words_of(page: BeautifulSoup) -> str:
+    """Return what the search shows of a page: the text of its article in the frame that the search looks for."""
+    article = BeautifulSoup(str(page.select_one("article") or ""), "html.parser")
+    for tag in article.select(".headerlink, script, style, .page-notebook, details"):
+        tag.decompose()
+    for tag in article.find_all(True):
+        if tag.get("id"):
+            tag.attrs = {"id": tag["id"]}
+        else:
+            if tag.name in ("p", "dt", "dd", "td", "th", "li", "pre", "div", "h1", "h2", "h3"):
+                tag.append(" ")
+            tag.unwrap()
+    return '<div role="main">' + re.sub(r"\s+", " ", str(article)) + "</div>"
+
+
+# ---- files ---------------------------------------------------------------------------------------------------------
+
+
+def shrink_font(font: Path, made: Path, characters: set[int]) -> None:
+    """Write the given characters of a font as WOFF, with what is needed to lay them out."""
+    options = subset.Options(layout_features=["*"], name_IDs=["*"], flavor="woff", notdef_outline=True)
+    cutter = subset.Subsetter(options)
+    cutter.populate(unicodes=characters)
+    with TTFont(font, recalcTimestamp=False) as opened:
+        cutter.subset(opened)
+        opened.flavor = "woff"
+        opened.save(made)
+
+
+def write_icons(static: Path, icons: set[str]) -> None:
+    """Keep the icons that pages show: their characters in the font, their rules in the style sheet."""
+    sheet, fonts = static / "styles" / "pydata-sphinx-theme.css", static / "vendor" / "fontawesome" / "webfonts"
+    css = re.sub(r"/\*#[^*]*\*/", "", sheet.read_text())
+    rule = re.compile(r'((?:\.fa-[a-z0-9-]+:before,?)+)\{content:"\\([0-9a-f]+)"\}')
+    characters = {int(code, 16) for names, code in rule.findall(css) if icons & set(ICON.findall(names))}
+    css = rule.sub(lambda found: found[0] if icons & set(ICON.findall(found[1])) else "", css)
+    css = re.sub(r"@font-face\{[^}]*fa-(?:regular|brands)[^}]*\}", "", css)
+    css = re.sub(
+        r"src:url\([^)]*fa-solid-900\.woff2\)[^;}]*",
+        'src:url(../vendor/fontawesome/webfonts/fa-solid-900.woff) format("woff")',
+        css,
+    )
+    shrink_font(fonts / "fa-solid-900.ttf", fonts / "fa-solid-900.woff", characters)
+    sheet.write_text(css)
+
+
+def remove_unused(folder: Path, wanted: set[str]) -> None:
+    """Remove the files in _static that no page loads, nor a style sheet or script that a page loads."""
+    static = folder / "_static"
+    kept = {path for path in static.rglob("*") if path.is_file() and path.name in wanted}
+    queue = list(kept)
+    while queue:
+        path = queue.pop()
+        if path.suffix not in (".css", ".js"):
+            continue
+        names = set(re.findall(r"[\w.-]+\.(?:css|js|svg|png|woff2?|ttf)\b", path.read_text(errors="ignore")))
+        found = {p for p in static.rglob("*") if p.is_file() and p.name in names and p.suffix not in (".map",)} - kept
+        kept |= found
+        queue += found
+    for path in sorted(static.rglob("*"), reverse=True):
+        if path.is_file() and path not in kept:
+            path.unlink()
+        elif path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+
+
+def finish(folder: Path, title: str, theme: dict[str, Any]) -> None:
+    """Go over the pages of a rendered book in `folder` and leave the files that they use."""
+    static = folder / "_static"
+    wanted, icons, math, texts = {"favicon.svg"}, {"fa-xmark"}, set(), {}
+    for path in sorted(folder.glob("*.html")):
+        page = BeautifulSoup(path.read_text(), "html.parser")
+        drop_unneeded(page)
+        put_right(page)
+        describe(page, path.stem, title)
+        if path.stem not in ("search", "genindex"):
+            texts[path.name] = words_of(page)
+        link_notebook(page, path.stem, theme, folder)
+        for tag in page.select("[src], link[href]"):
+            wanted.add((tag.get("src") or tag.get("href")).split("?")[0].rsplit("/", 1)[-1])
+        for tag in page.select('[class*="fa-"]'):
+            icons |= {name for name in tag["class"] if ICON.fullmatch(name)}
+        for tag in page.select("math"):
+            math |= set(map(ord, tag.get_text()))
+        if path.stem == "search":
+            before = page.select_one('script[src*="searchtools"]')
+            before.insert_before(page.new_tag("script", src="_static/search-texts.js"))
+            wanted.add("search-texts.js")
+        path.write_text(str(page))
+    (static / "search-texts.js").write_text(SNIPPETS % json.dumps(texts, ensure_ascii=False))
+    write_icons(static, icons)
+    # letters and digits too, and the slanted ones that stand for variables
+    math |= {*range(0x20, 0x7F), *range(0x1D434, 0x1D468), 0x210E, *range(0x1D6FC, 0x1D71C), 0x2032, 0x2212}
+    shrink_font(Path(str(files("ziamath") / "fonts" / "STIXTwoMath-Regular.ttf")), static / "mathematics.woff", math)
+    remove_unused(folder, wanted)
+
+
+# ---- Sphinx --------------------------------------------------------------------------------------------------------
+
+
+def _no_repository_no_buttons(app: Sphinx) -> None:
+    """Drop the launch buttons and the default address where _config.yml names no repository."""
+    theme = app.config.html_theme_options
+    if "executablebooks/jupyter-book" in theme.get("repository_url", ""):  # jupyter-book's own default
+        theme["repository_url"] = ""
+    if not theme.get("repository_url"):
+        theme["launch_buttons"] = {}
+
+
+def _finish(app: Sphinx, exception: Exception | None) -> None:
+    if exception is None and app.builder.name == "html":
+        finish(Path(app.outdir), app.config.html_title, app.config.html_theme_options)
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the extension."""
+    app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
+    app.connect("builder-inited", _no_repository_no_buttons, priority=100)
+    app.connect("build-finished", _finish, priority=900)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
