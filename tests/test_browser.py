@@ -67,7 +67,9 @@ def opened(browser, site):
         return page
 
     yield open_page
-    hosts = {urlsplit(url).netloc for context in contexts for page in context.pages for url in getattr(page, "asked", ())} - {""}
+    hosts = {
+        urlsplit(url).netloc for context in contexts for page in context.pages for url in getattr(page, "asked", ())
+    } - {""}
     for context in contexts:
         context.close()
     assert wrong == []
