@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 from importlib.resources import files
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from sphinx.writers.html5 import HTML5Translator
 from vitlib import paths
 
 log = logging.getLogger(__name__)
+getLogger("fontTools").setLevel("WARNING")  # else it tells of every table
 
 # scripts and styles of jupyter-book's extensions, and what a page has to hold to need them; the theme's drawings of
 # icons (1.5 MB of script) are replaced by the font that its style sheet knows too
