@@ -4,7 +4,7 @@
 
 Writes benchmarks/results/cost.json: for each operation of a layer of the homework's network, alone, forward, float32,
 the seconds of every round; the machine's own peaks of matrix products and memory traffic, measured in the same rounds;
-the seconds of a derivation of the whole network and of thop's profile. Rounds interleave everything, so that a slow
+the seconds of 50 derivations of the whole network and of 50 calls of thop. Rounds interleave everything, so that a slow
 moment of the machine hits all of it. Only ratios within one run mean anything.
 """
 
@@ -22,6 +22,7 @@ from vitlib import ViT, ViTConfig, cost, paths, provenance
 
 RESULT = paths.ROOT / "benchmarks" / "results" / "cost.json"
 SIDE = 1536  # of the square matrices whose product stands for the arithmetic peak
+COUNTS = 50  # derivations, and calls of thop, in a row: once alone would time the caches that the copy emptied
 COPIED = 2**26  # numbers, 256 MiB, whose copy stands for the peak of memory traffic
 
 
@@ -76,8 +77,8 @@ def main() -> None:
     work["peak of products"] = lambda: square @ square
     work["peak of traffic"] = lambda: target.copy_(source)
     network, image = ViT(config), torch.zeros(1, config.channels, config.image_size, config.image_size)
-    work["derivation"] = lambda: ((table := cost.model(config)).macs, table.parameters)
-    work["thop"] = lambda: thop.profile(network, inputs=(image,), verbose=False)
+    work["derivation"] = lambda: [((table := cost.model(config)).macs, table.parameters) for _ in range(COUNTS)]
+    work["thop"] = lambda: [thop.profile(network, inputs=(image,), verbose=False) for _ in range(COUNTS)]
     seconds: dict[str, list[float]] = {name: [] for name in work}
     with torch.inference_mode():
         for round_ in range(arguments.rounds + 3):

@@ -1,6 +1,7 @@
 """The commands around the notebooks: profiles, execution, publication and the book."""
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import pytest
 
 from tests.book import Text, build, copy_of_the_book
-from vitlib import load_run, paths
+from vitlib import data, load_run, paths
 
 spec = importlib.util.spec_from_file_location("report", paths.ROOT / "tools" / "report.py")
 report = importlib.util.module_from_spec(spec)
@@ -75,6 +76,32 @@ def test_an_unfinished_rerun_is_not_published(project):
         report.publish("mine")
 
 
+def test_a_rerun_older_than_its_sources_is_not_published(project):
+    book = project / "build" / "mine" / "book"
+    book.mkdir(parents=True)
+    for source in (project / "notebooks").glob("*.ipynb"):
+        page = json.loads(source.read_text())
+        page["metadata"]["papermill"] = {}
+        page["cells"][0]["source"] = ["# Another title"]
+        (book / source.name).write_text(json.dumps(page))
+    with pytest.raises(report.MistakeError, match=r"build/mine/book/01_model\.ipynb is older than notebooks/01_model"):
+        report.publish("mine")
+    assert not (project / "book").exists()
+
+
+def test_without_any_source_of_data_one_sentence_says_what_to_do(monkeypatch, tmp_path, capsys):
+    def unreachable(scratch):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(data, "_from_torchvision", unreachable)
+    monkeypatch.setattr(data, "_from_debian", unreachable)
+    monkeypatch.setenv("FASHION_MNIST", str(tmp_path))
+    with pytest.raises(
+        report.MistakeError, match=r"no route to host.*set FASHION_MNIST to a folder with its four files"
+    ):
+        report.fetch()
+
+
 def test_the_training_page_runs_by_hand(tmp_path):
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     environment = clean | {"REPORT_HOME": str(tmp_path), "TORCH_COMPILE_DISABLE": "1"}
@@ -115,7 +142,7 @@ def test_a_missing_number_stops_the_build(tmp_path):
     page.write_text(page.read_text().replace('"application/papermill.record/text/plain"', '"dropped/text"'))
     result = build(book, tmp_path)
     assert result.returncode != 0
-    assert "No key 'accuracy" in result.stdout + result.stderr
+    assert "No text/plain found in 'accuracy" in result.stdout + result.stderr
 
 
 def test_launch_buttons_stand_where_a_repository_is_named_and_nowhere_else(tmp_path, pages):

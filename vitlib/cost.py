@@ -20,7 +20,7 @@ C channels, Y classes. No MAC and no parameter depends on H: H heads of D / H nu
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import sympy
@@ -81,7 +81,7 @@ class Count:
 
 
 def _value(products: tuple[Product, ...], values: dict[str, int]) -> int:
-    return sum([math.prod([values.get(f, f) for f in product]) for product in products])
+    return sum([math.prod(map(values.get, product, product)) for product in products])  # a number stands for itself
 
 
 def _added(a: tuple[Product, ...], b: tuple[Product, ...]) -> tuple[Product, ...]:
@@ -114,7 +114,7 @@ KINDS = ("macs", "parameters", "flops", "activations", "reads")
 Counts = dict[str, tuple[Product, ...]]  # products by kind; a missing kind counts nothing
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     r"""An operation: its name, its LaTeX such as ``Q K^\top``, and its counts for one image.
 
@@ -175,11 +175,20 @@ class Row:
         return _value(products, self.values) if products else 0
 
 
+InSymbols = tuple[tuple[str, str, Counts], ...]  # rows: name, operation, products
+
+
 @dataclass(frozen=True)
 class Table:
     """Operations in the order of computation, and their totals."""
 
-    rows: tuple[Row, ...]
+    in_symbols: InSymbols
+    values: dict[str, int]
+
+    @cached_property
+    def rows(self) -> tuple[Row, ...]:
+        """The operations."""
+        return tuple([Row(name, operation, products, self.values) for name, operation, products in self.in_symbols])
 
     @property
     def macs(self) -> int:
@@ -193,7 +202,9 @@ class Table:
 
     def total(self, kind: str) -> int:
         """Return the sum of a column: macs, parameters, flops, activations, reads or bytes."""
-        return sum(getattr(row, kind) for row in self.rows)
+        if kind == "bytes":
+            return sum(row.bytes for row in self.rows)
+        return sum([_value(products[kind], self.values) for *_, products in self.in_symbols if kind in products])
 
     def __getitem__(self, name: str) -> Row:
         """Return the row of that name; KeyError names the rows there are."""
@@ -203,13 +214,21 @@ class Table:
         raise KeyError(f"{name!r}: the rows are {', '.join(row.name for row in self.rows)}")
 
     def merged(self, names: Iterable[str], name: str, operation: str) -> "Table":
-        """Return the table with neighbouring rows added up into one, as the homework does for Q, K and V."""
-        first, *others = [self[n] for n in names]
-        products = first.products
-        for row in others:
+        """Return the table with rows added up into one, in the first one's place, as the homework does for Q, K and V.
+
+        KeyError for a name that is not there.
+        """
+        parts = [self[n] for n in names]
+        products: Counts = {}
+        for row in parts:
             products = {kind: _added(products.get(kind, ()), row.products.get(kind, ())) for kind in KINDS}
-        merged = replace(first, name=name, operation=operation, products=products)
-        return Table(tuple(merged if row is first else row for row in self.rows if row not in others))
+        rows: list[tuple[str, str, Counts]] = []
+        for row in self.rows:
+            if row.name == parts[0].name:
+                rows.append((name, operation, products))
+            elif row not in parts:
+                rows.append((row.name, row.operation, row.products))
+        return replace(self, in_symbols=tuple(rows))
 
 
 def encoder_layer(config: ViTConfig) -> Table:
@@ -218,7 +237,7 @@ def encoder_layer(config: ViTConfig) -> Table:
     Args:
         config: the dimensions. With `share_norm` the second norm adds no parameters of its own.
     """
-    return _put_in(_layer_in_symbols(config.share_norm), config)
+    return Table(_layer_in_symbols(config.share_norm), dimensions(config))
 
 
 def model(config: ViTConfig) -> Table:
@@ -227,7 +246,7 @@ def model(config: ViTConfig) -> Table:
     Args:
         config: the dimensions.
     """
-    return _put_in(_model_in_symbols(config.share_norm), config)
+    return Table(_model_in_symbols(config.share_norm), dimensions(config))
 
 
 def formulas() -> dict[str, list[dict[str, Any]]]:
@@ -244,14 +263,6 @@ def formulas() -> dict[str, list[dict[str, Any]]]:
         ]
         for key, share_norm in (("shared", True), ("separate", False))
     }
-
-
-InSymbols = tuple[tuple[str, str, Counts], ...]  # rows: name, operation, products
-
-
-def _put_in(rows: InSymbols, config: ViTConfig) -> Table:
-    values = dimensions(config)
-    return Table(tuple([Row(name, operation, products, values) for name, operation, products in rows]))
 
 
 @cache
