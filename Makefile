@@ -13,7 +13,7 @@ python := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport REPORT_HOME
 
-.PHONY: help report test test-browser html publish benchmark lint rerun data published
+.PHONY: help report test test-browser html pdf publish benchmark lint rerun data published
 help:
 	@sed -n '1,4s/^# //p' Makefile
 
@@ -64,6 +64,9 @@ html: .venv/installed
 	@echo "rendering the published book ..."
 	@$(call render,book,book)
 	@echo "The report: book/_build/html/index.html"
+
+pdf: html
+	@$(python) tools/pdf.py book/_build/html book/_build/report.pdf
 
 # warnings are errors; the words of the build are shown only where it fails
 render = jupyter-book build $(1) --path-output $(2) --all -W -n --keep-going >$(2)/render.log 2>&1 \

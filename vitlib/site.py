@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 from importlib.resources import files
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from sphinx.writers.html5 import HTML5Translator
 from vitlib import paths
 
 log = logging.getLogger(__name__)
+getLogger("fontTools").setLevel("WARNING")  # else it tells of every table
 
 # scripts and styles of jupyter-book's extensions, and what a page has to hold to need them; the theme's drawings of
 # icons (1.5 MB of script) are replaced by the font that its style sheet knows too
@@ -65,17 +67,17 @@ window.fetch = (address, ...rest) => {
 
 
 def mathml(latex: str, display: str) -> str:
-    """Return LaTeX as MathML, `display` being inline or block; raises ValueError for a command it does not know."""
-    made = convert(latex.strip(), display=display)
-    if "\\" in made or "&amp;" in made or "&#x00026;" in made:
-        raise ValueError(f"cannot be written as MathML: {latex.strip()}")
+    """Return LaTeX as MathML, `display` being inline or block; raises ValueError for what it cannot write."""
+    made = convert(latex.strip().replace("{aligned}", "{split}"), display=display)
+    if "\\" in made or re.search(r">(&|&amp;|&#x00026;)<", made):  # left over from an unknown command or environment
+        raise ValueError(f"that cannot be written as MathML: {latex.strip()}")
     return made
 
 
 def _math(translator: HTML5Translator, node: nodes.Element, display: str) -> str:
     latex = node.astext()
     if display == "block" and r"\\" in latex and r"\begin" not in latex:
-        latex = rf"\begin{{aligned}}{latex}\end{{aligned}}"
+        latex = rf"\begin{{split}}{latex}\end{{split}}"
     try:
         return mathml(latex, display)
     except Exception as error:

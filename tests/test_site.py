@@ -1,0 +1,41 @@
+"""The pages' mathematics as MathML, and how a page is put right."""
+
+import pytest
+from bs4 import BeautifulSoup
+
+from vitlib import site
+
+
+@pytest.mark.parametrize(
+    ("latex", "kept"),
+    [
+        (r"\frac{a}{b}", "<mfrac>"),
+        (r"\sqrt{D / H}", "<msqrt>"),
+        (r"\begin{aligned} a &= b \\ c &= d \end{aligned}", "<mtable"),
+        (r"Q K^\top", "<msup>"),
+    ],
+)
+def test_mathematics_is_written_as_mathml(latex, kept):
+    made = site.mathml(latex, "block")
+    assert made.startswith("<math")
+    assert kept in made
+
+
+@pytest.mark.parametrize("latex", [r"\nosuchthing{a}", r"\begin{gathered} a &= b \\ c &= d \end{gathered}"])
+def test_what_cannot_be_written_is_named(latex):
+    with pytest.raises(ValueError, match="cannot be written as MathML"):
+        site.mathml(latex, "inline")
+
+
+def test_a_script_stays_once_and_only_where_it_is_needed():
+    scripts = '<script src="a.js"></script>' * 2 + '<script src="design-tabs.js"></script><link href="a.js">'
+    page = BeautifulSoup(f"<html><head>{scripts}</head><body><article></article></body></html>", "html.parser")
+    site.drop_unneeded(page)
+    assert [tag["src"] for tag in page.select("script")] == ["a.js"]
+
+
+def test_an_empty_head_of_a_column_is_no_head():
+    table = "<table><thead><tr><th><p></p></th><th>MACs</th></tr></thead></table>"
+    page = BeautifulSoup(f"<html><head></head><body><article>{table}</article></body></html>", "html.parser")
+    site.put_right(page)
+    assert [(tag.name, tag.get("scope")) for tag in page.select("tr > *")] == [("td", None), ("th", "col")]
