@@ -2,6 +2,7 @@
 
 import pytest
 from bs4 import BeautifulSoup
+from fontTools.ttLib import TTFont
 
 from vitlib import site
 
@@ -39,3 +40,14 @@ def test_an_empty_head_of_a_column_is_no_head():
     page = BeautifulSoup(f"<html><head></head><body><article>{table}</article></body></html>", "html.parser")
     site.put_right(page)
     assert [(tag.name, tag.get("scope")) for tag in page.select("tr > *")] == [("td", None), ("th", "col")]
+
+
+def test_the_font_of_mathematics_has_what_the_pages_draw(pages):
+    with TTFont(pages.folder / "_static" / "mathematics.woff") as font:
+        drawn = {"√", *"xDHN", "𝐷", "𝑁", "×", "ℓ", "′"}
+        for path in pages.folder.glob("*.html"):
+            for formula in BeautifulSoup(path.read_text(), "html.parser").select("math"):
+                drawn |= {letter for letter in formula.get_text() if not letter.isspace()}
+        missing = {letter for letter in drawn if ord(letter) not in font.getBestCmap()}
+        assert not missing
+        assert font["MATH"].table.MathVariants.VertGlyphCount > 0  # brackets and roots grow

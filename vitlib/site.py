@@ -290,8 +290,8 @@ def finish(folder: Path, title: str, theme: dict[str, Any]) -> None:
         path.write_text(str(page))
     (static / "search-texts.js").write_text(SNIPPETS % json.dumps(texts, ensure_ascii=False))
     write_icons(static, icons)
-    # letters and digits too, the slanted ones that stand for variables, and the root, which <msqrt> draws
-    math |= {*range(0x20, 0x7F), *range(0x1D434, 0x1D468), 0x210E, *range(0x1D6FC, 0x1D71C), 0x2032, 0x2212, 0x221A}
+    # letters and digits too, the slanted ones that stand for variables, and the root, which <msqrt> does not spell
+    math |= {0x221A, *range(0x20, 0x7F), *range(0x1D434, 0x1D468), 0x210E, *range(0x1D6FC, 0x1D71C), 0x2032, 0x2212}
     shrink_font(Path(str(files("ziamath") / "fonts" / "STIXTwoMath-Regular.ttf")), static / "mathematics.woff", math)
     remove_unused(folder, wanted)
 
