@@ -1,8 +1,8 @@
 """Muon (Jordan et al., 2024): momentum whose update, a matrix, is made orthogonal before it is applied.
 
 `torch.optim.Muon` does the same one matrix at a time. Here matrices of one shape are stacked and orthogonalised
-together, which for this network's 24 small matrices leaves three batched products where there were 24.
-Axes: M matrices of one shape, R rows, C columns.
+together, which for this network's 24 small matrices leaves three batched products where there were 24; a leading axis
+of seeds joins the same products. Axes: M matrices of one shape, S seeds, R rows, C columns.
 """
 
 import math
@@ -19,12 +19,12 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     """Move the singular values of each matrix towards one by Newton–Schulz steps.
 
     Args:
-        matrices: (M, R, C), float.
+        matrices: (..., R, C), float.
         steps: applications of the quintic. Five bring singular values of at least a fiftieth of the matrix's
             Frobenius norm to between 0.6 and 1.3; smaller ones grow by a factor of at most 3.5 a step.
 
     Returns:
-        (M, R, C), the same type.
+        (..., R, C), the same type.
     """
     a, b, c = COEFFICIENTS
     tall = matrices.shape[-2] > matrices.shape[-1]
@@ -40,13 +40,13 @@ class Muon(torch.optim.Optimizer):
     """Muon with Nesterov momentum and decoupled weight decay, batched over matrices of one shape.
 
     Args:
-        params: matrices (R, C).
+        params: matrices (R, C), or stacks of them (S, R, C).
         lr: learning rate; a matrix with more rows than columns takes √(R / C) times as much.
         momentum: share of the running mean of gradients that stays at each step.
         weight_decay: share of the weights, times `lr`, taken away at each step.
 
     Raises:
-        ValueError: a parameter is not a matrix.
+        ValueError: a parameter is no matrix.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         for group in self.param_groups:
             for p in group["params"]:
-                if p.ndim != 2:
+                if p.ndim < 2:
                     raise ValueError(f"a parameter has shape {tuple(p.shape)}, but Muon takes matrices only.")
 
     @torch.no_grad()
@@ -69,7 +69,7 @@ class Muon(torch.optim.Optimizer):
             for p in group["params"]:
                 if p.grad is not None:
                     by_shape[p.shape].append(p)
-            for (rows, columns), matrices in by_shape.items():
+            for (*_, rows, columns), matrices in by_shape.items():
                 gradients = [p.grad for p in matrices]
                 means = [self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in matrices]
                 torch._foreach_lerp_(means, gradients, 1 - momentum)

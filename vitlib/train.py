@@ -1,9 +1,11 @@
-"""Training: one loop for CPU and GPU.
+"""Training: one loop for CPU and GPU, for one seed or for many at once.
 
 The images stay in memory as bytes; each epoch draws its order and its augmentation from the run's seed and the
-epoch's number alone, so that a run continued after a kill equals one that was never interrupted. Axes: B batch.
+epoch's number alone, so that a run continued after a kill equals one that was never interrupted, and a seed trained
+beside others equals that seed alone. Axes: S seeds, B batch.
 """
 
+import copy
 import ctypes
 import hashlib
 import json
@@ -11,9 +13,10 @@ import math
 import os
 import platform
 import shutil
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,18 +26,22 @@ import safetensors.torch
 import torch
 import torch.nn.functional as F
 from filelock import FileLock, Timeout
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from vitlib import data, paths, provenance, runs
-from vitlib.augment import augment
-from vitlib.config import TrainConfig, differences
+from vitlib.augment import change, draw
+from vitlib.config import TrainConfig, differences, require
 from vitlib.evaluate import evaluate
 from vitlib.model import ViT
 from vitlib.optim import Muon
+from vitlib.progress import Progress
+from vitlib.progress import in_notebook as _in_notebook
 from vitlib.runs import Run
 
 DEVICES = ("auto", "cpu", "cuda")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+COMPILED_KINDS = 256  # configurations that one process compiles; beyond PyTorch's own limit of 8 it would run eagerly
 
 
 def train(
@@ -43,7 +50,7 @@ def train(
     *,
     device: str = "auto",
     compiled: bool = True,
-    progress: Callable[[str], None] = print,
+    progress: Callable[[str], None] | None = None,
     data_root: str | Path | None = None,
 ) -> Run:
     """Train a model, keep the run in a folder and return it; a finished run is returned as it is.
@@ -55,7 +62,8 @@ def train(
         run_dir: folder of the run, such as ``runs/report``; a relative one is taken from the report's home.
         device: ``"cpu"``, ``"cuda"``, or ``"auto"`` for CUDA where there is one.
         compiled: compile the forward and backward pass; without a C++ compiler training runs eagerly all the same.
-        progress: receives a line of text per event.
+        progress: receives a line of text per event; by default a bar in a terminal or an open notebook, and printed
+            lines elsewhere.
         data_root: folder of Fashion-MNIST, see `vitlib.data.load`.
 
     Raises:
@@ -63,153 +71,349 @@ def train(
         RuntimeError: another process trains this run, or a page that is being checked asks for training.
         FloatingPointError: the training loss is no longer a number.
     """
+    return _runs([config], [run_dir], device, compiled, progress, data_root)[0]
+
+
+def train_seeds(
+    config: TrainConfig,
+    seeds: Iterable[int],
+    folder: str | Path,
+    *,
+    device: str = "auto",
+    compiled: bool = True,
+    progress: Callable[[str], None] | None = None,
+    data_root: str | Path | None = None,
+) -> list[Run]:
+    """Train one configuration with many seeds at once, a run each: what `train` gives for each seed, within rounding.
+
+    Every weight, gradient and optimizer state has a leading axis of seeds, so that a step of S seeds is one step of
+    S times as large products. Seeds that were killed together continue together, after the last epoch that all of
+    them finished; seeds whose runs are finished are left out.
+
+    Args:
+        config: what defines the runs, but for the seed.
+        seeds: the seeds, all different.
+        folder: holds a run per seed, ``seed-0`` and so on; a relative one is taken from the report's home.
+        device: as in `train`.
+        compiled: as in `train`.
+        progress: as in `train`.
+        data_root: as in `train`.
+
+    Returns:
+        The runs, in the order of the seeds.
+
+    Raises:
+        ValueError: as `train`; also where seeds are missing or repeated, or the model has dropout, whose draws
+            would not be those of a seed alone.
+    """
+    seeds = list(seeds)
+    require(0 < len(set(seeds)) == len(seeds), "seeds", seeds, "at least one seed, and each only once")
+    configs = [replace(config, seed=seed) for seed in seeds]
+    folders = [Path(folder) / f"seed-{seed}" for seed in seeds]
+    return _runs(configs, folders, device, compiled, progress, data_root)
+
+
+def _runs(
+    configs: Sequence[TrainConfig],
+    run_dirs: Sequence[str | Path],
+    device: str,
+    compiled: bool,
+    progress: Callable[[str], None] | None,
+    data_root: str | Path | None,
+) -> list[Run]:
+    """Return the runs of configurations that differ in their seed only, training together those that are missing."""
     if device not in DEVICES:
         raise ValueError(f"device is {device!r}, but has to be one of {', '.join(DEVICES)}.")
-    folder = paths.resolve(run_dir)
-    if runs.is_complete(folder):
-        run = runs.load_run(folder)
-        _require_same(config, run.config, folder)
-        return run
-    if _in_notebook() and "PYTEST_VERSION" in os.environ:
-        raise RuntimeError(
-            f"{paths.show(folder)} is not there, and a page that is being checked does not train: run make report."
-        )
-    if folder.exists():
-        raise ValueError(f"run_dir is {paths.show(folder)!r}, which holds something else; name another or remove it.")
-    chosen = _device(device)
-    if chosen.type == "cpu":
-        _keep_freed_memory()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
-            if not runs.is_complete(folder):  # another process may have finished it since
-                with torch.random.fork_rng(range(torch.cuda.device_count())):
-                    _train(config, folder, chosen, compiled, progress, data_root)
-    except Timeout as error:
-        raise RuntimeError(f"{paths.show(folder)} is being trained by another process; wait for it.") from error
-    return runs.load_run(folder)
+    folders = [paths.resolve(run_dir) for run_dir in run_dirs]
+    missing: dict[Path, TrainConfig] = {}
+    for folder, config in zip(folders, configs, strict=True):
+        if runs.is_complete(folder):
+            _require_same(config, runs.load_run(folder).config, folder)
+            continue
+        if _in_notebook() and "PYTEST_VERSION" in os.environ:
+            raise RuntimeError(
+                f"{paths.show(folder)} is not there, and a page that is being checked does not train: run make report."
+            )
+        if folder.exists():
+            raise ValueError(
+                f"run_dir is {paths.show(folder)!r}, which holds something else; name another or remove it."
+            )
+        missing[folder] = config
+    if missing:
+        if len(missing) > 1:
+            dropout = configs[0].model.dropout
+            require(dropout == 0, "dropout", dropout, "0 where several seeds train at once; train them one by one")
+        chosen = _device(device)
+        with ExitStack() as locks:
+            for folder in missing:
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    locks.enter_context(FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0))
+                except Timeout as error:
+                    raise RuntimeError(
+                        f"{paths.show(folder)} is being trained by another process; wait for it."
+                    ) from error
+            # another process may have finished one since
+            missing = {folder: config for folder, config in missing.items() if not runs.is_complete(folder)}
+            if missing:
+                with torch.random.fork_rng(range(torch.cuda.device_count())), Progress(progress) as display:
+                    _train(list(missing.values()), list(missing), chosen, compiled, display, data_root)
+    return [runs.load_run(folder) for folder in folders]
 
 
 def _train(
-    config: TrainConfig,
-    folder: Path,
+    configs: list[TrainConfig],
+    folders: list[Path],
     device: torch.device,
     compiled: bool,
-    progress: Callable[[str], None],
+    display: Progress,
     data_root: str | Path | None,
 ) -> None:
-    """Train in a folder beside `folder` and move the finished run there."""
-    partial = folder.with_name(f"{folder.name}.partial")
-    partial.mkdir(exist_ok=True)
-    settings = partial / "config.json"
-    if settings.is_file():
-        _require_same(config, TrainConfig.from_dict(json.loads(settings.read_text())), folder)
-    runs.write_json(settings, config.to_dict())
+    """Train in folders beside `folders` and move the finished runs there."""
+    partials = [folder.with_name(f"{folder.name}.partial") for folder in folders]
+    for config, folder, partial in zip(configs, folders, partials, strict=True):
+        partial.mkdir(exist_ok=True)
+        settings = partial / "config.json"
+        if settings.is_file():
+            _require_same(config, TrainConfig.from_dict(json.loads(settings.read_text())), folder)
+        runs.write_json(settings, config.to_dict())
+    config, seeds = configs[0], [config.seed for config in configs]
     # of the code that is loaded now, not of what it is edited to while training
     environment = provenance.environment(device) | {"compiled": compiled}
+    if len(seeds) > 1:
+        environment["seeds_at_once"] = len(seeds)
 
     images, labels = data.load("train", data_root)
     train_index, validation_index = data.training_split(config.train_images, config.validation_images)
-    train_images, train_labels = images[train_index].to(device), labels[train_index].to(device)
     validation = images[validation_index], labels[validation_index]
 
-    torch.manual_seed(config.seed)
-    model = ViT(config.model).to(device)
-    optimizers = _optimizers(model, config)
-    history, starts = _resume(partial, model, optimizers)
-    starts.append({"started": datetime.now(UTC).isoformat(timespec="seconds")} | environment)
-
     def without_compiler(reason: str) -> None:
-        starts[-1]["compiled"] = False
-        progress(f"torch.compile does not work here ({reason}): training uncompiled, slower.")
+        for start in starts:
+            start[-1]["compiled"] = False
+        display.say(f"torch.compile does not work here ({reason}): training uncompiled, slower.")
 
-    loss_function = _loss_function(model, config, device, compiled, without_compiler)
-    steps = config.train_images // config.batch_size
-    if history:
-        progress(f"continuing {paths.show(folder)} after epoch {len(history)}")
+    engine = Engine(config, images[train_index], labels[train_index], device, len(seeds), compiled, without_compiler)
+    engine.begin(seeds)
+    histories, starts = _resume(partials, engine)
+    for start in starts:
+        start.append({"started": datetime.now(UTC).isoformat(timespec="seconds")} | environment)
+    done = len(histories[0])
+    if done:
+        display.say(f"continuing {', '.join(map(paths.show, folders))} after epoch {done}")
     elif compiled:
-        progress("compiling the training step, about half a minute on a CPU ...")
+        display.say("compiling the training step, about half a minute on a CPU ...")
 
-    for epoch in range(len(history), config.epochs):
+    display.start(config.epochs * engine.images_an_epoch, done * engine.images_an_epoch)
+    for epoch in range(done, config.epochs):
         start = time.perf_counter()
-        generator = _generator(config.seed, epoch, device)
-        torch.manual_seed(generator.initial_seed())  # dropout draws from the global generator
-        order = torch.randperm(config.train_images, generator=generator, device=device)
-        model.train()
-        losses = torch.zeros((), device=device)
-        first = start
-        for step, batch in enumerate(order[: steps * config.batch_size].split(config.batch_size)):
-            rate = _rate(epoch * steps + step, config.epochs * steps, config.warmup)
-            for optimizer in optimizers:
+        train_losses, speed = engine.epoch(epoch, display.advance)
+        for seed, partial, loss in zip(seeds, partials, train_losses, strict=True):
+            if not math.isfinite(loss):
+                raise FloatingPointError(
+                    f"the training loss is {loss} in epoch {epoch + 1} of seed {seed}: "
+                    f"lower lr={config.lr} or muon_lr={config.muon_lr}, and remove {paths.show(partial)}."
+                )
+        looks = [evaluate(engine.network(s), *validation, dtype=torch.float32) for s in range(len(seeds))]
+        for history, loss, look in zip(histories, train_losses, looks, strict=True):
+            history.append(
+                {
+                    "epoch": epoch + 1,
+                    "learning_rate_share": round(engine.rate(epoch, 0), 6),
+                    "train_loss": round(loss, 6),
+                    "validation_loss": round(look.loss, 6),
+                    "validation_accuracy": round(look.accuracy, 6),
+                    "images_per_second": round(speed / len(seeds), 1),
+                    "seconds": round(time.perf_counter() - start, 3),
+                }
+            )
+        kept = {_save_checkpoint(*each) for each in zip(partials, engine.states(), histories, starts, strict=True)}
+        for partial in partials:  # only now, so that a kill leaves all seeds with a checkpoint of one epoch
+            for old in set(partial.glob("checkpoint-*.safetensors")) - kept:
+                old.unlink()
+        _show(display, histories, config.epochs, speed, engine.images_an_epoch)
+
+    display.stop()
+    display.say("evaluating once on the test set, in float64 ...")
+    engine.to(torch.device("cpu"))
+    test_set = data.load("test", data_root)
+    for s, (config, folder, partial) in enumerate(zip(configs, folders, partials, strict=True)):
+        network = engine.network(s)
+        metrics = _counts(evaluate(network, *test_set))
+        metrics["validation"] = _counts(evaluate(network, *validation))
+        manifest = {
+            "digest": config.digest,
+            "starts": starts[s],
+            "training_seconds": round(sum(row["seconds"] for row in histories[s]), 1),
+            "config": config.to_dict(),
+        }
+        finished = partial / "finished"
+        shutil.rmtree(finished, ignore_errors=True)
+        finished.mkdir()
+        runs.save_run(finished, folder, config, network, histories[s], metrics, manifest)
+        shutil.rmtree(partial)
+
+
+class Engine:
+    """Seeds of one configuration in training, epoch by epoch: what `train` runs and what benchmarks measure.
+
+    With several seeds every parameter has a leading axis of seeds and the step runs under `torch.vmap`; a single seed
+    has no such axis. Nothing in a step waits for the device.
+
+    Args:
+        config: what defines the runs, but for the seeds.
+        images: uint8 (N, 28, 28) to train on.
+        labels: int64 (N,).
+        device: where to train.
+        seeds: S, how many at once.
+        compiled: compile the forward and backward pass.
+        without_compiler: called with the reason where compilation fails.
+        network: makes the model from images (B, 1, 28, 28) to logits (B, Y); by default `config`'s own.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        images: Tensor,
+        labels: Tensor,
+        device: torch.device,
+        seeds: int = 1,
+        compiled: bool = True,
+        without_compiler: Callable[[str], None] = print,
+        network: Callable[[], nn.Module] | None = None,
+    ) -> None:
+        if device.type == "cpu":
+            _keep_freed_memory()
+        self.config, self.device, self.stacked = config, device, seeds > 1
+        self.images, self.labels = images.to(device), labels.to(device)
+        self.steps = len(images) // config.batch_size
+        self.images_an_epoch = self.steps * config.batch_size * seeds
+        self._make = network or (lambda: ViT(config.model))
+        self._alone = self._make().to(device)  # the form of one seed's network
+        self.model = copy.deepcopy(self._alone) if self.stacked else self._alone
+        if self.stacked:
+            for p in self.model.parameters():
+                p.data = p.data.new_empty(seeds, *p.shape)
+        self.loss_function = _loss_function(self.model, config, device, compiled, without_compiler, self.stacked)
+        self._warm = False
+
+    def begin(self, seeds: Sequence[int]) -> None:
+        """Draw each seed's weights, and forget what the optimizers know."""
+        networks = []
+        for seed in seeds:
+            torch.manual_seed(seed)
+            networks.append(self._make())
+        self.seeds = list(seeds)
+        self._fill([dict(network.named_parameters()) for network in networks])
+        self.optimizers = _optimizers(self.model, self.config, self.stacked)
+
+    def rate(self, epoch: int, step: int) -> float:
+        """Return the learning rate of a step as a share of its peak."""
+        return _rate(epoch * self.steps + step, self.config.epochs * self.steps, self.config.warmup)
+
+    def epoch(self, epoch: int, advance: Callable[[int], None] = lambda _: None) -> tuple[list[float], float]:
+        """Train for the epoch with this number, counted from zero.
+
+        Args:
+            epoch: which one; it decides order and augmentation.
+            advance: called after each step with its number of images.
+
+        Returns:
+            Each seed's mean loss, and images per second over all seeds. The first step of an engine compiles; the
+            speed is that of the others.
+        """
+        config, batch_size, size = self.config, self.config.batch_size, len(self.images)
+        generators = [_generator(seed, epoch, self.device) for seed in self.seeds]
+        torch.manual_seed(generators[0].initial_seed())  # dropout draws from the global generator
+        order = torch.stack([torch.randperm(size, generator=g, device=self.device) for g in generators])
+        order = order if self.stacked else order[0]  # (S, N), or (N,) for a single seed
+        self.model.train()
+        losses = torch.zeros(len(self.seeds), device=self.device)
+        counted, since = self.steps, time.perf_counter()
+        for step, batch in enumerate(order[..., : self.steps * batch_size].split(batch_size, dim=-1)):
+            rate = self.rate(epoch, step)
+            for optimizer in self.optimizers:
                 for group in optimizer.param_groups:
                     group["lr"] = group["peak_lr"] * rate
                 optimizer.zero_grad(set_to_none=True)
-            seen = augment(train_images[batch], generator, flip=config.flip, crop=config.crop)
-            loss = loss_function(seen, train_labels[batch])
-            loss.backward()
-            for optimizer in optimizers:
+            draws = [draw(batch_size, g, flip=config.flip, crop=config.crop) for g in generators]
+            together = None if draws[0] is None else torch.cat(draws, dim=1)  # (3, S B, 1)
+            seen = change(self.images[batch.flatten()], together, crop=config.crop).unflatten(0, batch.shape)
+            loss = self.loss_function(seen, self.labels[batch])  # (S,), or () for a single seed
+            loss.sum().backward()
+            for optimizer in self.optimizers:
                 optimizer.step()
             losses += loss.detach()
-            if step == 0 and steps > 1:  # the first step of a process compiles; the speed is that of the others
-                losses.item()
-                first = time.perf_counter()
-        train_loss = losses.item() / steps
-        if not math.isfinite(train_loss):
-            raise FloatingPointError(
-                f"the training loss is {train_loss} in epoch {epoch + 1}: "
-                f"lower lr={config.lr} or muon_lr={config.muon_lr}, and remove {paths.show(partial)}."
-            )
-        speed = max(1, steps - 1) * config.batch_size / (time.perf_counter() - first)
-        seen_so_far = evaluate(model, *validation, dtype=torch.float32)
-        history.append(
-            {
-                "epoch": epoch + 1,
-                "learning_rate_share": round(_rate(epoch * steps, config.epochs * steps, config.warmup), 6),
-                "train_loss": round(train_loss, 6),
-                "validation_loss": round(seen_so_far.loss, 6),
-                "validation_accuracy": round(seen_so_far.accuracy, 6),
-                "images_per_second": round(speed, 1),
-                "seconds": round(time.perf_counter() - start, 3),
-            }
-        )
-        _save_checkpoint(partial, model, optimizers, history, starts)
-        progress(_line(history, config.epochs, time.perf_counter() - first))
+            advance(batch.numel())
+            if not self._warm:
+                losses.tolist()  # waits for the device
+                self._warm = True
+                if self.steps > 1:
+                    counted, since = self.steps - 1, time.perf_counter()
+        means = [total / self.steps for total in losses.tolist()]
+        return means, counted * batch_size * len(self.seeds) / (time.perf_counter() - since)
 
-    progress("evaluating once on the test set, in float64 ...")
-    model.cpu()
-    test, held_out = evaluate(model, *data.load("test", data_root)), evaluate(model, *validation)
-    manifest = {
-        "digest": config.digest,
-        "starts": starts,
-        "training_seconds": round(sum(row["seconds"] for row in history), 1),
-        "config": config.to_dict(),
-    }
-    metrics = _counts(test) | {"validation": _counts(held_out)}
-    finished = partial / "finished"
-    shutil.rmtree(finished, ignore_errors=True)
-    finished.mkdir()
-    runs.save_run(finished, folder, config, model, history, metrics, manifest)
-    shutil.rmtree(partial)
+    def network(self, s: int) -> nn.Module:
+        """Return the network of the seed at position `s`, valid until the next call."""
+        if self.stacked:
+            with torch.no_grad():
+                for alone, p in zip(self._alone.parameters(), self.model.parameters(), strict=True):
+                    alone.copy_(p[s])
+        return self._alone
+
+    def to(self, device: torch.device) -> None:
+        """Move the networks to another device."""
+        self.model.to(device)
+        self._alone.to(device)
+
+    def states(self) -> list[dict[str, Tensor]]:
+        """Return what the checkpoint of each seed holds: its weights and its optimizers' tensors, on the CPU."""
+        tensors = {f"model.{name}": p.detach().cpu() for name, p in self.model.named_parameters()}
+        for i, optimizer in enumerate(self.optimizers):
+            for index, state in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer{i}.{index}.{key}": value.cpu() for key, value in state.items()}
+        if not self.stacked:
+            return [tensors]
+        # AdamW counts its steps once for all seeds
+        return [{name: t[s].clone() if t.ndim else t for name, t in tensors.items()} for s in range(len(self.seeds))]
+
+    def restore(self, states: Sequence[dict[str, Tensor]]) -> None:
+        """Continue where the checkpoints of all seeds left off."""
+        self._fill([{name.removeprefix("model."): value for name, value in state.items()} for state in states])
+        for i, optimizer in enumerate(self.optimizers):
+            restored: dict[int, dict[str, Tensor]] = {}
+            for name, first in states[0].items():
+                owner, _, rest = name.partition(".")
+                if owner == f"optimizer{i}":
+                    index, key = rest.split(".")
+                    stacked = self.stacked and first.ndim > 0
+                    value = torch.stack([state[name] for state in states]) if stacked else first
+                    restored.setdefault(int(index), {})[key] = value
+            optimizer.load_state_dict({"state": restored, "param_groups": optimizer.state_dict()["param_groups"]})
+
+    @torch.no_grad()
+    def _fill(self, weights: Sequence[dict[str, Tensor]]) -> None:
+        """Copy each seed's weights into the model."""
+        for name, p in self.model.named_parameters():
+            p.copy_(torch.stack([each[name] for each in weights]) if self.stacked else weights[0][name])
 
 
 def _counts(evaluation: Any) -> dict[str, Any]:  # noqa: ANN401
     return {"loss": evaluation.loss, "correct": evaluation.correct, "total": evaluation.total}
 
 
-def _line(history: list[dict[str, float]], epochs: int, seconds_an_epoch: float) -> str:
-    """Say in one line how the last epoch went and how long the rest takes."""
-    row = history[-1]
-    left = (epochs - len(history)) * seconds_an_epoch
-    return (
-        f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}   loss {row['train_loss']:.3f}   "
-        f"validation {100 * row['validation_accuracy']:.2f} %   {row['images_per_second']:,.0f} images/s   "
-        f"{int(left // 60)}:{int(left % 60):02d} min left"
+def _show(
+    display: Progress, histories: Sequence[list[dict[str, float]]], epochs: int, speed: float, images: int
+) -> None:
+    """Say how the last epoch went, on the mean of the seeds, and how long the rest takes."""
+    rows = [history[-1] for history in histories]
+    done, loss, accuracy = (
+        math.fsum(row[name] for row in rows) / len(rows) for name in ("epoch", "train_loss", "validation_accuracy")
     )
-
-
-def _in_notebook() -> bool:
-    ipython = sys.modules.get("IPython")
-    return ipython is not None and ipython.get_ipython() is not None
+    left = (epochs - done) * images / speed
+    which = f"epoch {done:>{len(str(epochs))}.0f}/{epochs}"
+    how = f"loss {loss:.3f}", f"validation {100 * accuracy:.2f} %"
+    pace = f"{speed:,.0f} images/s", f"{int(left // 60)}:{int(left % 60):02d} min left"
+    display.epoch("   ".join([which, *how, *pace]), ", ".join([which, *how]))
 
 
 def _require_same(wanted: TrainConfig, found: TrainConfig, folder: Path) -> None:
@@ -255,14 +459,18 @@ def _rate(step: int, steps: int, warmup: float) -> float:
     return min((step + 1) / rising if rising >= 1 else 1.0, (steps - step) / (steps - rising))
 
 
-def _optimizers(model: ViT, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """Return AdamW for all parameters, or Muon for the encoder's matrices and AdamW for the rest."""
+def _optimizers(model: nn.Module, config: TrainConfig, stacked: bool = False) -> list[torch.optim.Optimizer]:
+    """Return AdamW for all parameters, or Muon for the encoder's matrices and AdamW for the rest.
+
+    `stacked` says that every parameter has a leading axis of seeds.
+    """
     named = list(model.named_parameters())
-    hidden = [p for name, p in named if p.ndim == 2 and name.startswith("encoder.")]
+    matrix = 3 if stacked else 2  # axes of a matrix
+    hidden = [p for name, p in named if p.ndim == matrix and name.startswith("encoder.")]
     muon = hidden if config.optimizer == "muon" else []
     rest = [p for _, p in named if not any(p is h for h in muon)]
-    decayed = [p for p in rest if p.ndim == 2]
-    plain = [p for p in rest if p.ndim != 2]
+    decayed = [p for p in rest if p.ndim == matrix]
+    plain = [p for p in rest if p.ndim != matrix]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=config.lr, fused=True)]
     if muon:
@@ -274,24 +482,40 @@ def _optimizers(model: ViT, config: TrainConfig) -> list[torch.optim.Optimizer]:
 
 
 def _loss_function(
-    model: ViT, config: TrainConfig, device: torch.device, compiled: bool, without_compiler: Callable[[str], None]
+    model: nn.Module,
+    config: TrainConfig,
+    device: torch.device,
+    compiled: bool,
+    without_compiler: Callable[[str], None],
+    stacked: bool = False,
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """Return the function from uint8 images (B, 28, 28) and labels (B,) to the mean loss.
 
-    Where compilation fails it runs eagerly and calls `without_compiler` with the reason.
+    With `stacked`, parameters, images, labels and losses have a leading axis of seeds. Where compilation fails it runs
+    eagerly and calls `without_compiler` with the reason.
     """
 
-    def eager(images: Tensor, labels: Tensor) -> Tensor:
+    def one(network: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-            logits = model(data.normalise(images).unsqueeze(1))
+            logits = network(data.normalise(images).unsqueeze(1))
         return F.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
+
+    def seed(parameters: dict[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
+        # a block's norm is one module under two names: tying its weights would put them back in the wrong order
+        return one(lambda x: functional_call(model, parameters, x, tie_weights=False), images, labels)
+
+    def eager(images: Tensor, labels: Tensor) -> Tensor:
+        if stacked:
+            return torch.vmap(seed)(dict(model.named_parameters()), images, labels)
+        return one(model, images, labels)
 
     if not compiled:
         return eager
     # On a CPU the compiler would replace the two products of attention() by its fused kernel, whose backward pass is
     # several times slower there; without its pattern matcher it keeps them.
     options = {"pattern_matcher": False} if device.type == "cpu" else None
-    function = torch.compile(eager, options=options)
+    torch._dynamo.config.recompile_limit = COMPILED_KINDS
+    function = torch.compile(eager, dynamic=False, options=options)
     working = False
 
     def careful(images: Tensor, labels: Tensor) -> Tensor:
@@ -311,50 +535,44 @@ def _loss_function(
 
 
 def _save_checkpoint(
-    partial: Path,
-    model: ViT,
-    optimizers: list[torch.optim.Optimizer],
-    history: list[dict[str, float]],
-    starts: list[dict[str, Any]],
-) -> None:
-    """Keep the state after an epoch in a file named by the epoch and its own SHA-256, then drop the older ones."""
-    tensors = {f"model.{name}": p.detach().cpu() for name, p in model.named_parameters()}
-    for i, optimizer in enumerate(optimizers):
-        for index, state in optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer{i}.{index}.{key}": value.cpu() for key, value in state.items()}
+    partial: Path, tensors: dict[str, Tensor], history: list[dict[str, float]], starts: list[dict[str, Any]]
+) -> Path:
+    """Keep the state after an epoch in a file named by the epoch and its own SHA-256; return its path."""
     content = safetensors.torch.save(tensors, {"history": json.dumps(history), "starts": json.dumps(starts)})
     digest = hashlib.sha256(content).hexdigest()
     scratch = partial / "checkpoint.part"
     with scratch.open("wb") as file:
         file.write(content)
         os.fsync(file.fileno())
-    name = f"checkpoint-{len(history):05d}-{digest}.safetensors"
-    scratch.replace(partial / name)
-    for old in partial.glob("checkpoint-*.safetensors"):
-        if old.name != name:
-            old.unlink()
+    return scratch.replace(partial / f"checkpoint-{len(history):05d}-{digest}.safetensors")
+
+
+def _epochs_of(checkpoint: Path) -> int:
+    return int(checkpoint.stem.split("-")[1])
 
 
 def _resume(
-    partial: Path, model: ViT, optimizers: list[torch.optim.Optimizer]
-) -> tuple[list[dict[str, float]], list[dict[str, Any]]]:
-    """Load the newest checkpoint whose checksum holds, if any; return the history and the starts up to it."""
-    for path in sorted(partial.glob("checkpoint-*.safetensors"), reverse=True):
-        if provenance.sha256(path) != path.stem.split("-")[-1]:
-            continue
-        with safetensors.safe_open(path, "pt") as file:
-            about = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        with torch.no_grad():
-            for name, p in model.named_parameters():
-                p.copy_(tensors[f"model.{name}"])
-        for i, optimizer in enumerate(optimizers):
-            state: dict[int, dict[str, Tensor]] = {}
-            for name, tensor in tensors.items():
-                owner, _, rest = name.partition(".")
-                if owner == f"optimizer{i}":
-                    index, key = rest.split(".")
-                    state.setdefault(int(index), {})[key] = tensor
-            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-        return json.loads(about["history"]), json.loads(about["starts"])
-    return [], []
+    partials: Sequence[Path], engine: Engine
+) -> tuple[list[list[dict[str, float]]], list[list[dict[str, Any]]]]:
+    """Load the newest epoch of which every seed has a checkpoint whose checksum holds, if any.
+
+    Returns each seed's history and its starts up to there.
+    """
+    kept = [
+        {
+            _epochs_of(path): path
+            for path in partial.glob("checkpoint-*.safetensors")
+            if provenance.sha256(path) == path.stem.split("-")[-1]
+        }
+        for partial in partials
+    ]
+    common = set(kept[0]).intersection(*kept)
+    if not common:
+        return [[] for _ in partials], [[] for _ in partials]
+    states, abouts = [], []
+    for of_seed in kept:
+        with safetensors.safe_open(of_seed[max(common)], "pt") as file:
+            abouts.append(file.metadata())
+            states.append({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    engine.restore(states)
+    return [json.loads(about["history"]) for about in abouts], [json.loads(about["starts"]) for about in abouts]
