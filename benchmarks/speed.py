@@ -1,6 +1,6 @@
 """How fast training is: beside the packages people use, against the machine's limits, and on the way to 85.17 %.
 
-    make benchmark        (or: python benchmarks/speed.py [--device cuda] [section ...])
+    python benchmarks/speed.py [--device cuda] [section ...]
 
 Sections, each writing benchmarks/results/speed-<kind>-<section>.json, where the kind is cpu or a GPU's name:
     throughput   images a second of every model in its usual loop and in ours, inference, and the machine's peaks

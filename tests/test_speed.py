@@ -58,7 +58,7 @@ def loss(model, images, labels):
 
 def test_every_peer_has_the_homeworks_dimensions():
     for package in ("timm", "transformers", "vit_pytorch"):
-        pytest.importorskip(package, reason=f"{package} is only needed by benchmarks/speed.py (requirements-benchmarks.txt)")
+        pytest.importorskip(package, reason=f"{package} is only needed by benchmarks/speed.py")
     config = TrainConfig().model
     ours = sum(p.numel() for p in ViT(config).parameters())
     made = {name: make().eval() for name, make in peers.models(config).items()}
