@@ -38,6 +38,38 @@ def test_the_same_seed_gives_the_same_run_bit_for_bit(quick, tmp_path, eagerly):
     assert weights(eagerly(replace(quick, seed=1), tmp_path / "other")) != weights(one)
 
 
+def test_a_run_that_is_never_tested_does_not_open_the_test_set(quick, tmp_path, eagerly, monkeypatch):
+    opened = []
+    monkeypatch.setattr(
+        data, "load", lambda split, root=None, load=data.load: opened.append(split) or load(split, root)
+    )
+    unseen = eagerly(quick, tmp_path / "unseen", test="never")
+    assert opened == ["train"]
+    assert set(unseen.metrics) == {"validation"}
+    assert eagerly(quick, tmp_path / "unseen", test="never").path == unseen.path
+    with pytest.raises(
+        ValueError, match=r"unseen holds a run with test='never' \(asked: 'last'\): name another folder"
+    ):
+        eagerly(quick, tmp_path / "unseen")
+    seen = eagerly(quick, tmp_path / "seen")
+    assert weights(seen) == weights(unseen)
+    assert opened == ["train", "train", "test"]
+
+
+def test_a_run_that_is_tested_every_epoch_learns_the_same(quick, tmp_path, eagerly):
+    watched = eagerly(quick, tmp_path / "watched", test="every")
+    assert weights(watched) == weights(eagerly(quick, tmp_path / "run"))
+    for row in load_run(tmp_path / "watched").history:
+        assert len(row["test_correct"]) == 10
+    assert row["test_loss"] == pytest.approx(watched.metrics["loss"], abs=1e-4)
+    assert sum(row["test_correct"]) == pytest.approx(sum(watched.metrics["correct"]), abs=3)
+
+
+def test_an_unknown_look_at_the_test_set_gets_one_sentence(quick, tmp_path, eagerly):
+    with pytest.raises(ValueError, match="test is 'often', but has to be one of never, last, every"):
+        eagerly(quick, tmp_path / "run", test="often")
+
+
 def test_training_leaves_the_callers_random_numbers_alone(quick, tmp_path, eagerly):
     torch.manual_seed(5)
     expected = torch.rand(3)
@@ -68,6 +100,10 @@ def test_every_parameter_has_one_optimizer():
         groups = [g for o in _optimizers(model, TrainConfig(model=TINY, optimizer=optimizer)) for g in o.param_groups]
         held = [id(p) for group in groups for p in group["params"]]
         assert sorted(held) == sorted(id(p) for p in model.parameters())
+
+
+def test_a_constant_learning_rate_stays_at_its_peak():
+    assert [_rate(step, 100, 0.02, "constant") for step in (0, 1, 2, 99)] == [0.5, 1.0, 1.0, 1.0]
 
 
 def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero():

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 OPTIMIZERS = ("adamw", "muon")
 PRECISIONS = ("float32", "bfloat16")
+SCHEDULES = ("linear", "constant")
 TRAIN_IMAGES = 60_000  # images in Fashion-MNIST's training set
 
 
@@ -117,7 +118,8 @@ class TrainConfig:
     lr: float = 0.004  # AdamW's peak learning rate
     muon_lr: float = 0.005  # Muon's peak learning rate
     weight_decay: float = 0.01  # decoupled, on matrices only
-    warmup: float = 0.1  # share of the steps over which the learning rates rise; they then fall linearly to zero
+    warmup: float = 0.1  # share of the steps over which the learning rates rise linearly to their peaks
+    schedule: str = "linear"  # after that "linear": they fall linearly to zero; "constant": they stay
     flip: bool = True  # mirror each training image left to right with probability 1/2
     crop: int = 0  # pad by this many pixels and crop at random, for each training image
     label_smoothing: float = 0.0
@@ -134,6 +136,7 @@ class TrainConfig:
         _real(self, 0, 1, "warmup", "label_smoothing")
         _flag(self, "flip")
         require(self.optimizer in OPTIMIZERS, "optimizer", self.optimizer, f"one of {', '.join(OPTIMIZERS)}")
+        require(self.schedule in SCHEDULES, "schedule", self.schedule, f"one of {', '.join(SCHEDULES)}")
         require(self.precision in PRECISIONS, "precision", self.precision, f"one of {', '.join(PRECISIONS)}")
         require(self.batch_size <= self.train_images, "batch_size", self.batch_size, f"at most {self.train_images}")
         require(

@@ -31,9 +31,10 @@ class Run:
         path: its folder.
         config: what defined it.
         history: a row per epoch: epoch, learning_rate_share (of its peak, as the epoch begins), train_loss,
-            validation_loss, validation_accuracy, images_per_second, seconds.
-        metrics: of the test set, ``loss`` (nats), ``correct`` and ``total`` (by class); the same of the validation
-            images under ``validation``.
+            validation_loss, validation_accuracy, images_per_second, seconds; with ``test="every"`` test_loss and
+            test_correct (by class) too.
+        metrics: of the test set, ``loss`` (nats), ``correct`` and ``total`` (by class), unless ``test="never"``; the
+            same of the validation images under ``validation``.
         manifest: ``config``, ``digest``, ``training_seconds``, ``weights_sha256``, and ``starts``: for each start of
             the training its time, code, packages, machine, threads and data (one, unless it was interrupted).
     """

@@ -40,6 +40,7 @@ from vitlib.progress import in_notebook as _in_notebook
 from vitlib.runs import Run
 
 DEVICES = ("auto", "cpu", "cuda")
+TESTS = ("never", "last", "every")  # each sees what those before it see
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 COMPILED_KINDS = 256  # configurations that one process compiles; beyond PyTorch's own limit of 8 it would run eagerly
 
@@ -50,28 +51,32 @@ def train(
     *,
     device: str = "auto",
     compiled: bool = True,
+    test: str = "last",
     progress: Callable[[str], None] | None = None,
     data_root: str | Path | None = None,
 ) -> Run:
     """Train a model, keep the run in a folder and return it; a finished run is returned as it is.
 
-    A run that was killed continues after its last finished epoch. The test set is read once, after the last epoch.
+    A run that was killed continues after its last finished epoch.
 
     Args:
         config: what defines the run.
         run_dir: folder of the run, such as ``runs/report``; a relative one is taken from the report's home.
         device: ``"cpu"``, ``"cuda"``, or ``"auto"`` for CUDA where there is one.
         compiled: compile the forward and backward pass; without a C++ compiler training runs eagerly all the same.
+        test: when the test set is looked at: ``"last"``, once, after the last epoch; ``"never"``, where something is
+            to be chosen: its files are not opened; ``"every"``, after every epoch, where learning itself is studied.
         progress: receives a line of text per event; by default a bar in a terminal or an open notebook, and printed
             lines elsewhere.
         data_root: folder of Fashion-MNIST, see `vitlib.data.load`.
 
     Raises:
-        ValueError: the device is unknown or missing, or the folder holds a run of another configuration.
+        ValueError: the device is unknown or missing, or the folder holds a run of another configuration, or one
+            without the look at the test set that is asked for.
         RuntimeError: another process trains this run, or a page that is being checked asks for training.
         FloatingPointError: the training loss is no longer a number.
     """
-    return _runs([config], [run_dir], device, compiled, progress, data_root)[0]
+    return _runs([config], [run_dir], device, compiled, test, progress, data_root)[0]
 
 
 def train_seeds(
@@ -81,6 +86,7 @@ def train_seeds(
     *,
     device: str = "auto",
     compiled: bool = True,
+    test: str = "last",
     progress: Callable[[str], None] | None = None,
     data_root: str | Path | None = None,
 ) -> list[Run]:
@@ -96,6 +102,7 @@ def train_seeds(
         folder: holds a run per seed, ``seed-0`` and so on; a relative one is taken from the report's home.
         device: as in `train`.
         compiled: as in `train`.
+        test: as in `train`.
         progress: as in `train`.
         data_root: as in `train`.
 
@@ -110,7 +117,7 @@ def train_seeds(
     require(0 < len(set(seeds)) == len(seeds), "seeds", seeds, "at least one seed, and each only once")
     configs = [replace(config, seed=seed) for seed in seeds]
     folders = [Path(folder) / f"seed-{seed}" for seed in seeds]
-    return _runs(configs, folders, device, compiled, progress, data_root)
+    return _runs(configs, folders, device, compiled, test, progress, data_root)
 
 
 def _runs(
@@ -118,17 +125,25 @@ def _runs(
     run_dirs: Sequence[str | Path],
     device: str,
     compiled: bool,
+    test: str,
     progress: Callable[[str], None] | None,
     data_root: str | Path | None,
 ) -> list[Run]:
     """Return the runs of configurations that differ in their seed only, training together those that are missing."""
     if device not in DEVICES:
         raise ValueError(f"device is {device!r}, but has to be one of {', '.join(DEVICES)}.")
+    require(test in TESTS, "test", test, f"one of {', '.join(TESTS)}")
     folders = [paths.resolve(run_dir) for run_dir in run_dirs]
     missing: dict[Path, TrainConfig] = {}
     for folder, config in zip(folders, configs, strict=True):
         if runs.is_complete(folder):
-            _require_same(config, runs.load_run(folder).config, folder)
+            run = runs.load_run(folder)
+            _require_same(config, run.config, folder)
+            tested = run.manifest["starts"][-1].get("test", "last")
+            if TESTS.index(tested) < TESTS.index(test):
+                raise ValueError(
+                    f"{paths.show(folder)} holds a run with test={tested!r} (asked: {test!r}): name another folder."
+                )
             continue
         if _in_notebook() and "PYTEST_VERSION" in os.environ:
             raise RuntimeError(
@@ -157,7 +172,7 @@ def _runs(
             missing = {folder: config for folder, config in missing.items() if not runs.is_complete(folder)}
             if missing:
                 with torch.random.fork_rng(range(torch.cuda.device_count())), Progress(progress) as display:
-                    _train(list(missing.values()), list(missing), chosen, compiled, display, data_root)
+                    _train(list(missing.values()), list(missing), chosen, compiled, test, display, data_root)
     return [runs.load_run(folder) for folder in folders]
 
 
@@ -166,6 +181,7 @@ def _train(
     folders: list[Path],
     device: torch.device,
     compiled: bool,
+    test: str,
     display: Progress,
     data_root: str | Path | None,
 ) -> None:
@@ -179,13 +195,14 @@ def _train(
         runs.write_json(settings, config.to_dict())
     config, seeds = configs[0], [config.seed for config in configs]
     # of the code that is loaded now, not of what it is edited to while training
-    environment = provenance.environment(device) | {"compiled": compiled}
+    environment = provenance.environment(device) | {"compiled": compiled, "test": test}
     if len(seeds) > 1:
         environment["seeds_at_once"] = len(seeds)
 
     images, labels = data.load("train", data_root)
     train_index, validation_index = data.training_split(config.train_images, config.validation_images)
     validation = images[validation_index], labels[validation_index]
+    test_set = data.load("test", data_root) if test == "every" else None
 
     def without_compiler(reason: str) -> None:
         for start in starts:
@@ -195,7 +212,12 @@ def _train(
     engine = Engine(config, images[train_index], labels[train_index], device, len(seeds), compiled, without_compiler)
     engine.begin(seeds)
     histories, starts = _resume(partials, engine)
-    for start in starts:
+    for start, folder in zip(starts, folders, strict=True):
+        if start and start[-1].get("test", "last") != test:
+            raise ValueError(
+                f"{paths.show(folder)} was begun with test={start[-1].get('test', 'last')!r} (asked: {test!r}): go on with that, "
+                f"or remove {paths.show(folder)}.partial."
+            )
         start.append({"started": datetime.now(UTC).isoformat(timespec="seconds")} | environment)
     done = len(histories[0])
     if done:
@@ -213,19 +235,22 @@ def _train(
                     f"the training loss is {loss} in epoch {epoch + 1} of seed {seed}: "
                     f"lower lr={config.lr} or muon_lr={config.muon_lr}, and remove {paths.show(partial)}."
                 )
-        looks = [evaluate(engine.network(s), *validation, dtype=torch.float32) for s in range(len(seeds))]
-        for history, loss, look in zip(histories, train_losses, looks, strict=True):
-            history.append(
-                {
-                    "epoch": epoch + 1,
-                    "learning_rate_share": round(engine.rate(epoch, 0), 6),
-                    "train_loss": round(loss, 6),
-                    "validation_loss": round(look.loss, 6),
-                    "validation_accuracy": round(look.accuracy, 6),
-                    "images_per_second": round(speed / len(seeds), 1),
-                    "seconds": round(time.perf_counter() - start, 3),
-                }
-            )
+        for s, (history, loss) in enumerate(zip(histories, train_losses, strict=True)):
+            network = engine.network(s)
+            look = evaluate(network, *validation, dtype=torch.float32)
+            row = {
+                "epoch": epoch + 1,
+                "learning_rate_share": round(engine.rate(epoch, 0), 6),
+                "train_loss": round(loss, 6),
+                "validation_loss": round(look.loss, 6),
+                "validation_accuracy": round(look.accuracy, 6),
+            }
+            if test == "every":
+                look = evaluate(network, *test_set, dtype=torch.float32)
+                row |= {"test_loss": round(look.loss, 6), "test_correct": look.correct}
+            row["images_per_second"] = round(speed / len(seeds), 1)
+            row["seconds"] = round(time.perf_counter() - start, 3)
+            history.append(row)
         kept = {_save_checkpoint(*each) for each in zip(partials, engine.states(), histories, starts, strict=True)}
         for partial in partials:  # only now, so that a kill leaves all seeds with a checkpoint of one epoch
             for old in set(partial.glob("checkpoint-*.safetensors")) - kept:
@@ -233,12 +258,13 @@ def _train(
         _show(display, histories, config.epochs, speed, engine.images_an_epoch)
 
     display.stop()
-    display.say("evaluating once on the test set, in float64 ...")
+    display.say(f"evaluating{'' if test == 'never' else ' once on the test set'}, in float64 ...")
     engine.to(torch.device("cpu"))
-    test_set = data.load("test", data_root)
+    if test == "last":
+        test_set = data.load("test", data_root)
     for s, (config, folder, partial) in enumerate(zip(configs, folders, partials, strict=True)):
         network = engine.network(s)
-        metrics = _counts(evaluate(network, *test_set))
+        metrics = {} if test_set is None else _counts(evaluate(network, *test_set))
         metrics["validation"] = _counts(evaluate(network, *validation))
         manifest = {
             "digest": config.digest,
@@ -308,7 +334,9 @@ class Engine:
 
     def rate(self, epoch: int, step: int) -> float:
         """Return the learning rate of a step as a share of its peak."""
-        return _rate(epoch * self.steps + step, self.config.epochs * self.steps, self.config.warmup)
+        return _rate(
+            epoch * self.steps + step, self.config.epochs * self.steps, self.config.warmup, self.config.schedule
+        )
 
     def epoch(self, epoch: int, advance: Callable[[int], None] = lambda _: None) -> tuple[list[float], float]:
         """Train for the epoch with this number, counted from zero.
@@ -453,10 +481,11 @@ def _generator(seed: int, epoch: int, device: torch.device) -> torch.Generator:
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:6], "big"))
 
 
-def _rate(step: int, steps: int, warmup: float) -> float:
-    """Return the learning rate as a share of its peak: rising linearly during warm-up, then falling towards zero."""
+def _rate(step: int, steps: int, warmup: float, schedule: str = "linear") -> float:
+    """Return the learning rate as a share of its peak: rising linearly, then falling towards zero, or staying."""
     rising = warmup * steps
-    return min((step + 1) / rising if rising >= 1 else 1.0, (steps - step) / (steps - rising))
+    falling = (steps - step) / (steps - rising) if schedule == "linear" else 1.0
+    return min((step + 1) / rising if rising >= 1 else 1.0, falling)
 
 
 def _optimizers(model: nn.Module, config: TrainConfig, stacked: bool = False) -> list[torch.optim.Optimizer]:
