@@ -12,8 +12,8 @@ import torch
 
 from tests.conftest import TINY
 from vitlib import TrainConfig, data, runs, train, train_seeds
+from vitlib.engine import Engine
 from vitlib.progress import Progress
-from vitlib.train import Engine
 
 SILENT = {"device": "cpu", "compiled": False, "progress": lambda _: None}
 

@@ -80,12 +80,14 @@ def bench():
     """Return a bench whose sections take a second."""
     effort = replace(speed.SMOKE, batches=(16,), depths=(1,), widths=(8,), patches=(14,), seeds=(2,), peers=False)
     made = speed.Bench(CPU, effort, smoke=True)
-    made.recipe = replace(made.recipe, model=TINY)
+    made.base, made.recipe = (replace(config, model=TINY) for config in (made.base, made.recipe))
     return made
 
 
 def test_the_sections_give_what_the_figures_need(bench):
-    results = {name: speed.SECTIONS[name](bench) for name in ("throughput", "growth", "seeds")}
+    results = {name: speed.SECTIONS[name](bench) for name in ("throughput", "growth", "seeds", "profile")}
+    for shares in zip(*results["profile"]["shares"].values(), strict=True):
+        assert sum(shares) == pytest.approx(1)
     results["time"] = {
         "raced": {"ours": speed.race_ours(bench, [0, 1]), "usual": speed.race_usual(bench, [0, 1]), "warm": []}
     }

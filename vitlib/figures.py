@@ -268,3 +268,51 @@ def plot_roofline(points: Sequence[tuple[str, float, float]], ridge: float, *, a
     ax.set(xscale="log", yscale="log", xlim=(low, high))
     ax.set(xlabel="arithmetic intensity (FLOPs per byte moved)", ylabel="speed over the peak of products")
     return ax
+
+
+def plot_throughput(rows: Sequence[tuple[str, float, float]], *, ax: Axes | None = None) -> Axes:
+    """Draw for each model its images per second in its usual loop (grey) and in ours (blue), labelled."""
+    ax = ax or plt.subplots(figsize=(7.2, 0.56 * len(rows) + 1.1))[1]
+    for i, (_, usual, ours) in enumerate(reversed(rows)):
+        for offset, value, colour, label in ((0.2, usual, GREY, "its usual loop"), (-0.2, ours, BLUE, "our loop")):
+            ax.barh(i + offset, value, height=0.38, color=colour, label=label if i == 0 else None)
+            ax.text(value, i + offset, f"  {value:,.0f}", va="center", fontsize=8.5)
+    ax.set_yticks(range(len(rows)), [name for name, *_ in reversed(rows)])
+    ax.set(xlabel="images trained on per second", xlim=(0, 1.15 * max(max(row[1:]) for row in rows)))
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    ax.grid(axis="y", visible=False)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    return ax
+
+
+def plot_growth(panels: Mapping[str, Sequence[tuple[int, float, float]]]) -> Figure:
+    """Draw for each size a panel: how the time of an image grows with it (blue), and how its MACs do (grey).
+
+    Args:
+        panels: by the size's name, rows of (size, time, MACs), both over those of the first row.
+    """
+    figure, axes = plt.subplots(1, len(panels), figsize=(1.75 * len(panels) + 0.6, 2.7), sharey=True)
+    for ax, (name, rows) in zip(axes, panels.items(), strict=True):
+        sizes = [size for size, *_ in rows]
+        for column, colour, style_, label in ((2, GREY, "--", "MACs"), (1, BLUE, "-", "time")):
+            ax.plot(sizes, [row[column] for row in rows], style_, color=colour, marker="o", markersize=4, label=label)
+        ax.set(xscale="log", yscale="log", xlabel=name)
+        ax.set_xticks(sizes, [f"{size:,}" for size in sizes], fontsize=8)
+        ax.minorticks_off()
+    axes[0].set_ylabel("of an image, over the first")
+    axes[0].yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes[0].legend(loc="upper left")
+    return figure
+
+
+def plot_races(races: Mapping[str, Sequence[float]], *, ax: Axes | None = None) -> Axes:
+    """Draw for each name the seconds of its races as dots, and their median as a line."""
+    ax = ax or plt.subplots(figsize=(7.2, 0.5 * len(races) + 1.0))[1]
+    for i, seconds in enumerate(reversed(races.values())):
+        ax.plot(seconds, [i] * len(seconds), "o", color=BLUE, markersize=7, alpha=0.7)
+        middle = sorted(seconds)[len(seconds) // 2]
+        ax.plot([middle, middle], [i - 0.28, i + 0.28], color="black", linewidth=1.5)
+    ax.set_yticks(range(len(races)), list(reversed(races)))
+    ax.set(xlabel="seconds", xlim=(0, None), ylim=(-0.6, len(races) - 0.4))
+    ax.grid(axis="y", visible=False)
+    return ax

@@ -19,21 +19,21 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     """Move the singular values of each matrix towards one by Newton–Schulz steps.
 
     Args:
-        matrices: (..., R, C), float.
+        matrices: (M, R, C), or with further axes before, float.
         steps: applications of the quintic. Five bring singular values of at least a fiftieth of the matrix's
             Frobenius norm to between 0.6 and 1.3; smaller ones grow by a factor of at most 3.5 a step.
 
     Returns:
-        (..., R, C), the same type.
+        The same shape and type.
     """
     a, b, c = COEFFICIENTS
     tall = matrices.shape[-2] > matrices.shape[-1]
-    x = matrices.mT if tall else matrices
+    x = (matrices.mT if tall else matrices).flatten(end_dim=-3)
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
     for _ in range(steps):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if tall else x
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)  # a X + (b G + c G²) X
+    return (x.mT if tall else x).view(matrices.shape)
 
 
 class Muon(torch.optim.Optimizer):
@@ -41,7 +41,8 @@ class Muon(torch.optim.Optimizer):
 
     Args:
         params: matrices (R, C), or stacks of them (S, R, C).
-        lr: learning rate; a matrix with more rows than columns takes √(R / C) times as much.
+        lr: learning rate, a number or a tensor on the parameters' device; a matrix with more rows than columns takes
+            √(R / C) times as much.
         momentum: share of the running mean of gradients that stays at each step.
         weight_decay: share of the weights, times `lr`, taken away at each step.
 
@@ -50,7 +51,7 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, params: Iterable[Tensor], lr: float = 0.02, momentum: float = 0.95, weight_decay: float = 0.0
+        self, params: Iterable[Tensor], lr: float | Tensor = 0.02, momentum: float = 0.95, weight_decay: float = 0.0
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         for group in self.param_groups:
@@ -74,7 +75,7 @@ class Muon(torch.optim.Optimizer):
                 means = [self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in matrices]
                 torch._foreach_lerp_(means, gradients, 1 - momentum)
                 ahead = torch._foreach_lerp(gradients, means, momentum)
-                updates = orthogonalise(torch.stack(list(ahead)))
-                torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
                 scale = group["lr"] * math.sqrt(max(1, rows / columns))
-                torch._foreach_add_(matrices, list(updates.unbind()), alpha=-scale)
+                updates = orthogonalise(torch.stack(list(ahead))) * -scale
+                torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
+                torch._foreach_add_(matrices, list(updates.unbind()))

@@ -1,17 +1,13 @@
-"""Training: one loop for CPU and GPU, for one seed or for many at once.
+"""Training runs: begun, shown while they train, continued after a kill, and kept when they are finished.
 
-The images stay in memory as bytes; each epoch draws its order and its augmentation from the run's seed and the
-epoch's number alone, so that a run continued after a kill equals one that was never interrupted, and a seed trained
-beside others equals that seed alone. Axes: S seeds, B batch.
+The steps themselves are `vitlib.engine`'s. A run trains in a folder beside its own, with a checkpoint per epoch.
+Axis: S seeds.
 """
 
-import copy
-import ctypes
 import hashlib
 import json
 import math
 import os
-import platform
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -24,25 +20,19 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-import torch.nn.functional as F
 from filelock import FileLock, Timeout
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
 
 from vitlib import data, paths, provenance, runs
-from vitlib.augment import change, draw
 from vitlib.config import TrainConfig, differences, require
+from vitlib.engine import Engine
 from vitlib.evaluate import evaluate
-from vitlib.model import ViT
-from vitlib.optim import Muon
 from vitlib.progress import Progress
 from vitlib.progress import in_notebook as _in_notebook
 from vitlib.runs import Run
 
 DEVICES = ("auto", "cpu", "cuda")
 TESTS = ("never", "last", "every")  # each sees what those before it see
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
-COMPILED_KINDS = 256  # configurations that one process compiles; beyond PyTorch's own limit of 8 it would run eagerly
 
 
 def train(
@@ -215,8 +205,8 @@ def _train(
     for start, folder in zip(starts, folders, strict=True):
         if start and start[-1].get("test", "last") != test:
             raise ValueError(
-                f"{paths.show(folder)} was begun with test={start[-1].get('test', 'last')!r} (asked: {test!r}): go on with that, "
-                f"or remove {paths.show(folder)}.partial."
+                f"{paths.show(folder)} was begun with test={start[-1].get('test', 'last')!r} (asked: {test!r}): "
+                f"go on with that, or remove {paths.show(folder)}.partial."
             )
         start.append({"started": datetime.now(UTC).isoformat(timespec="seconds")} | environment)
     done = len(histories[0])
@@ -279,152 +269,6 @@ def _train(
         shutil.rmtree(partial)
 
 
-class Engine:
-    """Seeds of one configuration in training, epoch by epoch: what `train` runs and what benchmarks measure.
-
-    With several seeds every parameter has a leading axis of seeds and the step runs under `torch.vmap`; a single seed
-    has no such axis. Nothing in a step waits for the device.
-
-    Args:
-        config: what defines the runs, but for the seeds.
-        images: uint8 (N, 28, 28) to train on.
-        labels: int64 (N,).
-        device: where to train.
-        seeds: S, how many at once.
-        compiled: compile the forward and backward pass.
-        without_compiler: called with the reason where compilation fails.
-        network: makes the model from images (B, 1, 28, 28) to logits (B, Y); by default `config`'s own.
-    """
-
-    def __init__(
-        self,
-        config: TrainConfig,
-        images: Tensor,
-        labels: Tensor,
-        device: torch.device,
-        seeds: int = 1,
-        compiled: bool = True,
-        without_compiler: Callable[[str], None] = print,
-        network: Callable[[], nn.Module] | None = None,
-    ) -> None:
-        if device.type == "cpu":
-            _keep_freed_memory()
-        self.config, self.device, self.stacked = config, device, seeds > 1
-        self.images, self.labels = images.to(device), labels.to(device)
-        self.steps = len(images) // config.batch_size
-        self.images_an_epoch = self.steps * config.batch_size * seeds
-        self._make = network or (lambda: ViT(config.model))
-        self._alone = self._make().to(device)  # the form of one seed's network
-        self.model = copy.deepcopy(self._alone) if self.stacked else self._alone
-        if self.stacked:
-            for p in self.model.parameters():
-                p.data = p.data.new_empty(seeds, *p.shape)
-        self.loss_function = _loss_function(self.model, config, device, compiled, without_compiler, self.stacked)
-        self._warm = False
-
-    def begin(self, seeds: Sequence[int]) -> None:
-        """Draw each seed's weights, and forget what the optimizers know."""
-        networks = []
-        for seed in seeds:
-            torch.manual_seed(seed)
-            networks.append(self._make())
-        self.seeds = list(seeds)
-        self._fill([dict(network.named_parameters()) for network in networks])
-        self.optimizers = _optimizers(self.model, self.config, self.stacked)
-
-    def rate(self, epoch: int, step: int) -> float:
-        """Return the learning rate of a step as a share of its peak."""
-        return _rate(
-            epoch * self.steps + step, self.config.epochs * self.steps, self.config.warmup, self.config.schedule
-        )
-
-    def epoch(self, epoch: int, advance: Callable[[int], None] = lambda _: None) -> tuple[list[float], float]:
-        """Train for the epoch with this number, counted from zero.
-
-        Args:
-            epoch: which one; it decides order and augmentation.
-            advance: called after each step with its number of images.
-
-        Returns:
-            Each seed's mean loss, and images per second over all seeds. The first step of an engine compiles; the
-            speed is that of the others.
-        """
-        config, batch_size, size = self.config, self.config.batch_size, len(self.images)
-        generators = [_generator(seed, epoch, self.device) for seed in self.seeds]
-        torch.manual_seed(generators[0].initial_seed())  # dropout draws from the global generator
-        order = torch.stack([torch.randperm(size, generator=g, device=self.device) for g in generators])
-        order = order if self.stacked else order[0]  # (S, N), or (N,) for a single seed
-        self.model.train()
-        losses = torch.zeros(len(self.seeds), device=self.device)
-        counted, since = self.steps, time.perf_counter()
-        for step, batch in enumerate(order[..., : self.steps * batch_size].split(batch_size, dim=-1)):
-            rate = self.rate(epoch, step)
-            for optimizer in self.optimizers:
-                for group in optimizer.param_groups:
-                    group["lr"] = group["peak_lr"] * rate
-                optimizer.zero_grad(set_to_none=True)
-            draws = [draw(batch_size, g, flip=config.flip, crop=config.crop) for g in generators]
-            together = None if draws[0] is None else torch.cat(draws, dim=1)  # (3, S B, 1)
-            seen = change(self.images[batch.flatten()], together, crop=config.crop).unflatten(0, batch.shape)
-            loss = self.loss_function(seen, self.labels[batch])  # (S,), or () for a single seed
-            loss.sum().backward()
-            for optimizer in self.optimizers:
-                optimizer.step()
-            losses += loss.detach()
-            advance(batch.numel())
-            if not self._warm:
-                losses.tolist()  # waits for the device
-                self._warm = True
-                if self.steps > 1:
-                    counted, since = self.steps - 1, time.perf_counter()
-        means = [total / self.steps for total in losses.tolist()]
-        return means, counted * batch_size * len(self.seeds) / (time.perf_counter() - since)
-
-    def network(self, s: int) -> nn.Module:
-        """Return the network of the seed at position `s`, valid until the next call."""
-        if self.stacked:
-            with torch.no_grad():
-                for alone, p in zip(self._alone.parameters(), self.model.parameters(), strict=True):
-                    alone.copy_(p[s])
-        return self._alone
-
-    def to(self, device: torch.device) -> None:
-        """Move the networks to another device."""
-        self.model.to(device)
-        self._alone.to(device)
-
-    def states(self) -> list[dict[str, Tensor]]:
-        """Return what the checkpoint of each seed holds: its weights and its optimizers' tensors, on the CPU."""
-        tensors = {f"model.{name}": p.detach().cpu() for name, p in self.model.named_parameters()}
-        for i, optimizer in enumerate(self.optimizers):
-            for index, state in optimizer.state_dict()["state"].items():
-                tensors |= {f"optimizer{i}.{index}.{key}": value.cpu() for key, value in state.items()}
-        if not self.stacked:
-            return [tensors]
-        # AdamW counts its steps once for all seeds
-        return [{name: t[s].clone() if t.ndim else t for name, t in tensors.items()} for s in range(len(self.seeds))]
-
-    def restore(self, states: Sequence[dict[str, Tensor]]) -> None:
-        """Continue where the checkpoints of all seeds left off."""
-        self._fill([{name.removeprefix("model."): value for name, value in state.items()} for state in states])
-        for i, optimizer in enumerate(self.optimizers):
-            restored: dict[int, dict[str, Tensor]] = {}
-            for name, first in states[0].items():
-                owner, _, rest = name.partition(".")
-                if owner == f"optimizer{i}":
-                    index, key = rest.split(".")
-                    stacked = self.stacked and first.ndim > 0
-                    value = torch.stack([state[name] for state in states]) if stacked else first
-                    restored.setdefault(int(index), {})[key] = value
-            optimizer.load_state_dict({"state": restored, "param_groups": optimizer.state_dict()["param_groups"]})
-
-    @torch.no_grad()
-    def _fill(self, weights: Sequence[dict[str, Tensor]]) -> None:
-        """Copy each seed's weights into the model."""
-        for name, p in self.model.named_parameters():
-            p.copy_(torch.stack([each[name] for each in weights]) if self.stacked else weights[0][name])
-
-
 def _counts(evaluation: Any) -> dict[str, Any]:  # noqa: ANN401
     return {"loss": evaluation.loss, "correct": evaluation.correct, "total": evaluation.total}
 
@@ -461,106 +305,6 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
-
-
-def _keep_freed_memory() -> None:
-    """Have glibc keep the memory that a step frees for the next one, for the rest of the process.
-
-    By default it hands every activation back to the system, which clears the pages anew at each step: a fifth to a
-    third of a step's time on two cores.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL("libc.so.6")
-        for parameter, value in ((M_MMAP_THRESHOLD, 2**30), (M_TRIM_THRESHOLD, 2**31 - 1)):
-            libc.mallopt(parameter, value)
-
-
-def _generator(seed: int, epoch: int, device: torch.device) -> torch.Generator:
-    """Return a generator whose stream belongs to this seed and epoch alone."""
-    digest = hashlib.sha256(f"seed {seed}, epoch {epoch}".encode()).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(digest[:6], "big"))
-
-
-def _rate(step: int, steps: int, warmup: float, schedule: str = "linear") -> float:
-    """Return the learning rate as a share of its peak: rising linearly, then falling towards zero, or staying."""
-    rising = warmup * steps
-    falling = (steps - step) / (steps - rising) if schedule == "linear" else 1.0
-    return min((step + 1) / rising if rising >= 1 else 1.0, falling)
-
-
-def _optimizers(model: nn.Module, config: TrainConfig, stacked: bool = False) -> list[torch.optim.Optimizer]:
-    """Return AdamW for all parameters, or Muon for the encoder's matrices and AdamW for the rest.
-
-    `stacked` says that every parameter has a leading axis of seeds.
-    """
-    named = list(model.named_parameters())
-    matrix = 3 if stacked else 2  # axes of a matrix
-    hidden = [p for name, p in named if p.ndim == matrix and name.startswith("encoder.")]
-    muon = hidden if config.optimizer == "muon" else []
-    rest = [p for _, p in named if not any(p is h for h in muon)]
-    decayed = [p for p in rest if p.ndim == matrix]
-    plain = [p for p in rest if p.ndim != matrix]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=config.lr, fused=True)]
-    if muon:
-        optimizers.append(Muon(muon, lr=config.muon_lr, weight_decay=config.weight_decay))
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["peak_lr"] = group["lr"]
-    return optimizers
-
-
-def _loss_function(
-    model: nn.Module,
-    config: TrainConfig,
-    device: torch.device,
-    compiled: bool,
-    without_compiler: Callable[[str], None],
-    stacked: bool = False,
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the function from uint8 images (B, 28, 28) and labels (B,) to the mean loss.
-
-    With `stacked`, parameters, images, labels and losses have a leading axis of seeds. Where compilation fails it runs
-    eagerly and calls `without_compiler` with the reason.
-    """
-
-    def one(network: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-            logits = network(data.normalise(images).unsqueeze(1))
-        return F.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
-
-    def seed(parameters: dict[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
-        # a block's norm is one module under two names: tying its weights would put them back in the wrong order
-        return one(lambda x: functional_call(model, parameters, x, tie_weights=False), images, labels)
-
-    def eager(images: Tensor, labels: Tensor) -> Tensor:
-        if stacked:
-            return torch.vmap(seed)(dict(model.named_parameters()), images, labels)
-        return one(model, images, labels)
-
-    if not compiled:
-        return eager
-    # On a CPU the compiler would replace the two products of attention() by its fused kernel, whose backward pass is
-    # several times slower there; without its pattern matcher it keeps them.
-    options = {"pattern_matcher": False} if device.type == "cpu" else None
-    torch._dynamo.config.recompile_limit = COMPILED_KINDS
-    function = torch.compile(eager, dynamic=False, options=options)
-    working = False
-
-    def careful(images: Tensor, labels: Tensor) -> Tensor:
-        nonlocal function, working
-        if working:
-            return function(images, labels)
-        try:
-            loss = function(images, labels)
-        except RuntimeError as error:  # what torch.compile raises without a working C++ compiler
-            loss = eager(images, labels)  # another fault, such as too little memory, shows here again
-            without_compiler((str(error).strip().splitlines() or [type(error).__name__])[0][:120])
-            function = eager
-        working = True
-        return loss
-
-    return careful
 
 
 def _save_checkpoint(
