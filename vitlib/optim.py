@@ -72,7 +72,10 @@ class Muon(torch.optim.Optimizer):
                     by_shape[p.shape].append(p)
             for (*_, rows, columns), matrices in by_shape.items():
                 gradients = [p.grad for p in matrices]
-                means = [self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in matrices]
+                for p in matrices:
+                    if not self.state[p]:
+                        self.state[p]["momentum"] = torch.zeros_like(p)
+                means = [self.state[p]["momentum"] for p in matrices]
                 torch._foreach_lerp_(means, gradients, 1 - momentum)
                 ahead = torch._foreach_lerp(gradients, means, momentum)
                 scale = group["lr"] * math.sqrt(max(1, rows / columns))
