@@ -158,7 +158,8 @@ def put_right(page: BeautifulSoup) -> None:
         tag.decompose()
     for tag in page.select("article img"):
         tag["loading"], tag["decoding"] = "lazy", "async"
-    for tag in page.select("head script[src]"):  # in their order, once the page is read
+    # in their order, once the page is read; the page itself sets one of these options
+    for tag in page.select('head script[src]:not([src*="documentation_options"])'):
         tag["defer"] = ""
     for text in page.select_one("article, body").find_all(string=PERCENT):
         if not text.find_parent(["pre", "code", "script", "style"]):
