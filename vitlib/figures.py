@@ -5,6 +5,7 @@ bars, pixels for pictures, HTML where a reader may look closer; not wider than a
 as CSV beside what it shows: pytest's nbval compares them, and the page offers them for download.
 """
 
+import ast
 import csv
 import inspect
 import math
@@ -100,10 +101,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]], left: int = 1) -> 
     return Shown("text/markdown", "\n".join(lines), numbers(head, rows))
 
 
-def source(*parts: Callable[..., Any]) -> Markdown:
-    """Return the code of functions and classes as it stands in the library."""
-    code = "\n\n".join(textwrap.dedent(inspect.getsource(part)).strip() for part in parts)
-    return Markdown(f"```python\n{code}\n```")
+def source(function: Callable[..., Any]) -> Markdown:
+    """Return the code of a function as it stands in the library, without its docstring."""
+    lines = textwrap.dedent(inspect.getsource(function)).splitlines()
+    docstring = ast.parse("\n".join(lines)).body[0].body[0]
+    del lines[docstring.lineno - 1 : docstring.end_lineno]
+    return Markdown("\n".join(["```python", *lines, "```"]))
 
 
 def pixels(figure: Figure) -> Shown:
