@@ -1,5 +1,5 @@
-# make report · make test · make test-browser · make html · make pdf · make publish · make benchmark: each sets up .venv by
-# itself and is safe to repeat.
+# make report · make test · make test-browser · make performance · make html · make pdf · make publish · make benchmark:
+# each sets up .venv by itself and is safe to repeat.
 # PROFILE=cpu|gpu|smoke (by default gpu where CUDA is there, else cpu), PYTHON=/path/to/python3.11 or newer,
 # FASHION_MNIST=/folder/of/your/own with the data's four files.
 
@@ -13,7 +13,7 @@ python := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport REPORT_HOME
 
-.PHONY: help report test test-browser html pdf publish benchmark lint rerun data published
+.PHONY: help report test test-browser performance html pdf publish benchmark lint rerun data published
 help:
 	@sed -n '1,4s/^# //p' Makefile
 
@@ -76,15 +76,20 @@ render = jupyter-book build $(1) --path-output $(2) --all -W -n --keep-going >$(
 test: data
 	@pytest --nbval -q -rs
 
-# every page in Chromium, judged by axe-core too (from npm, into build/)
-axe := build/axe/node_modules/axe-core/axe.min.js
+# every page in Chromium, judged by axe-core and Lighthouse too (from npm, into build/; no other browser is fetched)
+judges := build/browser/node_modules/.package-lock.json
 
-$(axe):
+$(judges):
 	@command -v npm >/dev/null || { echo "npm is not on this machine: install it (Debian: apt-get install npm)." >&2; exit 1; }
-	@npm install --silent --no-save --no-package-lock --ignore-scripts --prefix build/axe axe-core@4.14.1
+	@npm install --silent --no-save --no-package-lock --ignore-scripts --prefix build/browser \
+		axe-core@4.14.1 lighthouse@12.8.2 && touch $@
 
-test-browser: .venv/installed $(axe)
-	@BROWSER_TESTS=full pytest -q -rs tests/test_browser.py
+test-browser: .venv/installed $(judges)
+	@BROWSER_TESTS=full pytest -q -rs tests/test_browser.py tests/test_pdf.py
+
+# Lighthouse's opinion of the speed, too: by hand, since it depends on what else the machine does
+performance: .venv/installed $(judges)
+	@BROWSER_TESTS=performance pytest -q tests/test_browser.py -k lighthouse
 
 benchmark: .venv/installed
 	@$(python) benchmarks/cost.py

@@ -71,6 +71,20 @@ def test_a_page_names_no_folder_of_the_machine_that_made_it(name):
     assert not re.search(r"/(home|root|Users|tmp)/", content)
 
 
+@each_page
+def test_every_figure_and_table_keeps_its_numbers_where_nbval_compares_them(name):
+    for cell in code_cells(read(paths.ROOT / "book" / name)):
+        figure = cell["metadata"].get("mystnb", {}).get("figure")
+        bundles = [output["data"] for output in cell["outputs"] if "data" in output]
+        tables = [data for data in bundles if "".join(data.get("text/markdown", "")).startswith("|")]
+        for data in bundles if figure else tables:
+            rows = list(csv.reader("".join(data["text/csv"]).splitlines()))
+            assert len(rows) > 1, text(cell)
+            assert len({len(row) for row in rows}) == 1, text(cell)
+            assert any(re.fullmatch(r"-?\d+(\.\d+)?", value) for row in rows[1:] for value in row), text(cell)
+        assert bundles or not figure
+
+
 def is_compared(cell):
     """Say whether nbval compares anything of a cell that could differ: it skips pixels, and their repr is constant."""
     pictures = {"image/png", "text/plain"}
