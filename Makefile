@@ -13,11 +13,11 @@ python := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport REPORT_HOME
 
-.PHONY: help report test test-browser html pdf publish benchmark lint rerun data published
+.PHONY: help report test test-browser html pdf publish benchmark lint rerun data published rendered
 help:
 	@sed -n '1,4s/^# //p' Makefile
 
-.venv/installed: requirements.txt
+.venv/installed: requirements.txt pyproject.toml
 	@tools/setup.sh
 
 data: .venv/installed
@@ -28,7 +28,8 @@ data: .venv/installed
 report publish: .venv/installed
 	@profile=$${PROFILE:-$$($(python) -c 'import torch; print("gpu" if torch.cuda.is_available() else "cpu")')}; \
 	$(python) tools/report.py check "$$profile"; \
-	$(MAKE) $(if $(filter publish,$@),published,rerun) PROFILE="$$profile"
+	$(python) tools/report.py alone "build/$$profile" \
+		$(MAKE) $(if $(filter publish,$@),published,rerun) PROFILE="$$profile"
 
 published:
 	@$(python) tools/report.py publish $(PROFILE)
@@ -61,8 +62,12 @@ $(home)/html/index.html: $(pages) $(prose)
 # ---- what is published: book/ and runs/ ----------------------------------------------------------------------------
 
 html: .venv/installed
+	@$(python) tools/report.py alone build/published $(MAKE) rendered
+
+rendered:
 	@echo "rendering the published book ..."
-	@$(call render,book,book)
+	@$(call render,book,build/published)
+	@mkdir -p book/_build && rm -rf book/_build/html && mv build/published/_build/html book/_build/html
 	@echo "The report: book/_build/html/index.html"
 
 pdf: html

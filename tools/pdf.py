@@ -157,6 +157,8 @@ def stamp(writer: PdfWriter, page: Page, scratch: Path, title: str) -> None:
 def main() -> None:
     """Make the PDF that the command line asks for."""
     try:
+        if len(sys.argv) != 3:
+            raise MistakeError(f"{len(sys.argv) - 1} arguments are given, but it takes two: HTML_FOLDER PDF.")
         site, target = map(Path, sys.argv[1:])
         count = make(site.resolve(), target)
     except MistakeError as mistake:
