@@ -1,5 +1,5 @@
-# make report · make test · make test-browser · make html · make pdf · make publish · make benchmark: each sets up .venv by
-# itself and is safe to repeat.
+# make report · make test · make test-browser · make test-faults · make verify · make audit · make html · make pdf ·
+# make publish · make benchmark: each sets up .venv by itself and is safe to repeat.
 # PROFILE=cpu|gpu|smoke (by default gpu where CUDA is there, else cpu), PYTHON=/path/to/python3.11 or newer,
 # FASHION_MNIST=/folder/of/your/own with the data's four files.
 
@@ -13,7 +13,7 @@ python := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport REPORT_HOME
 
-.PHONY: help report test test-browser html pdf publish benchmark lint rerun data published rendered
+.PHONY: help report test test-browser test-faults verify audit html pdf publish benchmark lint rerun data published rendered
 help:
 	@sed -n '1,4s/^# //p' Makefile
 
@@ -90,6 +90,25 @@ $(axe):
 
 test-browser: .venv/installed $(axe)
 	@BROWSER_TESTS=full pytest -q -rs tests/test_browser.py
+
+# what make test tries a sample of; FAULT_SEED=7 draws the same moments and inputs again, FAULTS="-k killed" picks tests
+test-faults: data
+	@FAULT_TESTS=full pytest -q -rs tests/faults $(FAULTS)
+
+verify: data
+	@$(python) tools/verify.py
+
+# known faults of the pinned packages, and the bill of materials (CycloneDX), by tools in an environment of their own
+build/audit/installed: requirements-audit.txt
+	@python3 -m venv --clear build/audit
+	@build/audit/bin/python -m pip install --disable-pip-version-check --quiet --require-hashes --only-binary :all: -r $<
+	@touch $@
+
+audit: build/audit/installed
+	@build/audit/bin/cyclonedx-py requirements requirements.txt --of JSON -o build/sbom.json
+	@echo "The bill of materials: build/sbom.json"
+	@build/audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.txt || { \
+		echo "A package has known faults, or the database of faults does not answer: pip-audit's words are above." >&2; exit 1; }
 
 benchmark: .venv/installed
 	@$(python) benchmarks/cost.py

@@ -11,7 +11,7 @@ from papermill.inspection import _infer_parameters as infer_parameters
 
 
 class UnknownParameterError(click.ClickException, ValueError):
-    """A parameter that the notebook does not have; the command line prints the sentence alone and ends with status 1."""
+    """A parameter that the notebook does not have; the command line prints this alone and ends with status 1."""
 
 
 class StrictEngine(NBClientEngine):

@@ -40,7 +40,6 @@ def profile(name: str) -> dict[str, dict[str, Any]]:
         sections = yaml.safe_load(profiles[name].read_text())
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise MistakeError(f"profiles/{name}.yaml is not valid YAML: {' '.join(str(error).split())}.") from error
-    sections = {} if sections is None else sections
     if not isinstance(sections, dict):
         raise MistakeError(
             f"profiles/{name}.yaml is {sections!r}, but has to hold notebooks, each with its parameters."
@@ -213,9 +212,9 @@ def publish(name: str) -> None:
 
 def alone(folder: str, *command: str) -> None:
     """Become the given command, and hold a lock on a folder until it and all that it starts have ended."""
-    path = ROOT / folder
-    path.mkdir(parents=True, exist_ok=True)
-    lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT)
+    path = ROOT / f"{folder}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = os.open(path, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -139,7 +139,8 @@ class TrainConfig:
         require(isinstance(self.model, ViTConfig), "model", self.model, "a ViTConfig")
         for name, (size, what) in IMAGES.items():
             require(getattr(self.model, name) == size, f"model.{name}", getattr(self.model, name), f"{size}, {what}")
-        _whole(self, 1, 10**6, "epochs", "batch_size", "train_images", "validation_images")
+        _whole(self, 1, 10**6, "epochs")
+        _whole(self, 1, TRAIN_IMAGES, "batch_size", "train_images", "validation_images")
         _whole(self, 0, self.model.image_size, "crop")
         _whole(self, 0, 2**63 - 1, "seed")
         _real(self, 0, math.inf, "lr", "muon_lr", "weight_decay")

@@ -27,13 +27,13 @@ def resolve(path: str | Path) -> Path:
     """Return `path` as an absolute path; a relative one is taken from `home` and stays inside.
 
     Raises:
-        ValueError: a relative path leads out of `home` or has other signs in a name than letters, digits and ``. _ + -``.
+        ValueError: a relative path leads out of `home`, or has a name of other signs than letters, digits, ``._+-``.
     """
     parts = () if Path(path).is_absolute() else Path(path).parts
     if ".." in parts or not all(NAME.fullmatch(part) for part in parts):
         raise ValueError(
-            f"path is {str(path)!r}, but has to stay inside the project, in names of at most 100 letters, digits, ., _, + "
-            "and - (or to be absolute)."
+            f"path is {str(path)!r}, but has to be absolute or stay inside the project, in names of at most 100 "
+            "letters, digits, ., _, + and -."
         )
     return home() / path
 

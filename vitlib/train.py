@@ -186,8 +186,8 @@ def _in_sentences(config: TrainConfig, device: torch.device, display: Progress) 
         if not isinstance(error, MemoryError) and not re.search("allocate memory|out of memory|bad_alloc", str(error)):
             raise
         raise MemoryError(
-            f"the memory of {device} does not hold this training: lower batch_size={config.batch_size}, or the network's "
-            f"embed_dim={config.model.embed_dim} or depth={config.model.depth}."
+            f"the memory of {device} does not hold this training: lower batch_size={config.batch_size}, or the "
+            f"network's embed_dim={config.model.embed_dim} or depth={config.model.depth}."
         ) from error
 
 
