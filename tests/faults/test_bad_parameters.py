@@ -1,6 +1,7 @@
 """A parameter that cannot be gets one sentence that names it, an exit that is not zero, and nothing is written."""
 
 import importlib.util
+import re
 import shutil
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def named(function, name):
     except (ValueError, TypeError) as error:
         sentence = str(error)
         assert name in sentence, sentence
-        assert " but has to be " in sentence or isinstance(error, TypeError), sentence
+        assert re.search(" but ha(s|ve) to be ", sentence) or isinstance(error, TypeError), sentence
         assert "\n" not in sentence
         return True
     return False

@@ -180,7 +180,12 @@ def test_a_damaged_profile_is_refused_by_its_name(project):
     chance, refused, tried = trial.chance("damaged profile"), 0, 0
     path = project / "profiles" / "smoke.yaml"
     whole = path.read_bytes()
-    broken = [b"", whole.replace(b":", b"", 1), whole.replace(b"  epochs: 2", b"\tepochs: 2"), b"\0" + whole]
+    broken = [
+        b"",
+        whole.replace(b"02_training:", b"02_training"),
+        whole.replace(b"  epochs: 2", b"\tepochs: 2"),
+        b"\0" + whole,
+    ]
     broken += [b"[" * 5000, (paths.ROOT / "_toc.yml").read_bytes(), json.dumps([1, 2]).encode()]
     for _ in range(20):
         content = bytearray(whole)

@@ -114,7 +114,7 @@ def pages_of(site):
 
 def test_papermill_killed_at_random_goes_on(tmp_path):
     moments, log = trial.chance("papermill"), tmp_path / "log"
-    command = [trial.PYTHON, "-m", "papermill", "--no-progress-bar", "notebooks/02_training.ipynb"]
+    command = [trial.PYTHON, "-m", "papermill", "--log-output", "notebooks/02_training.ipynb"]
     given = [word for name, value in PARAMETERS.items() for word in ("-p", name, str(value))]
     alone, disturbed = tmp_path / "alone", tmp_path / "disturbed"
     status, said = trial.call([*command, str(tmp_path / "alone.ipynb"), *given], REPORT_HOME=str(alone))
@@ -126,7 +126,8 @@ def test_papermill_killed_at_random_goes_on(tmp_path):
         process = trial.start(
             [*command, str(tmp_path / "out.ipynb"), *given], paths.ROOT, log, REPORT_HOME=str(tmp_path / "disturbed")
         )
-        if trial.kill_after(process, moments.uniform(0.5, 9), moments.random() < 0.5):
+        trial.wait_for_lines(log, moments.randint(1, 40), process)
+        if trial.kill_after(process, moments.uniform(0, 1), moments.random() < 0.5):
             survived += 1
         else:
             assert process.returncode == 0, log.read_text()
@@ -151,8 +152,10 @@ def test_make_report_killed_at_random_makes_the_same_report(tmp_path):
     reference = trial.start(command, alone, quiet, **surroundings[alone])
     home, survived, wanted = disturbed / "build" / "smoke", 0, 20
     while survived < wanted:
+        log.write_text("")
         process = trial.start(command, disturbed, log, **surroundings[disturbed])
-        if trial.kill_after(process, moments.uniform(1, 14), moments.random() < 0.5):
+        trial.wait_for_lines(log, moments.randint(1, 6), process)  # a page says two lines
+        if trial.kill_after(process, moments.uniform(0, 6), moments.random() < 0.5):
             survived += 1
         else:
             assert process.returncode == 0, log.read_text()
@@ -178,9 +181,12 @@ def test_a_build_killed_at_random_leaves_a_whole_site_or_none(tmp_path, pages):
     surroundings = trial.clone(folder)
     site, survived, wanted = folder / "book" / "_build" / "html", 0, 20
     expected = pages_of(pages.folder)
+    words = folder / "build" / "published" / "render.log"
     while survived < wanted:
+        words.unlink(missing_ok=True)
         process = trial.start(["make", "html"], folder, log, **surroundings)
-        if trial.kill_after(process, moments.uniform(1, 14), moments.random() < 0.5):
+        trial.wait_for_lines(words, moments.randint(1, 100), process)  # a whole build says 110
+        if trial.kill_after(process, moments.uniform(0, 1), moments.random() < 0.5):
             survived += 1
         else:
             assert process.returncode == 0, log.read_text()

@@ -99,6 +99,12 @@ def wait_for(log, words, process, patience=300):
         time.sleep(0.02)
 
 
+def wait_for_lines(log, number, process):
+    """Wait until a file has so many lines, or the process has ended."""
+    while process.poll() is None and not (log.is_file() and len(log.read_bytes().splitlines()) >= number):
+        time.sleep(0.02)
+
+
 def clone(folder):
     """Copy the project, with its environment and its data linked; return what a process needs to use the copy."""
     unwanted = shutil.ignore_patterns("_build", "__pycache__", ".*", "*.egg-info", "build", "shared")
