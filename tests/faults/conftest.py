@@ -10,7 +10,7 @@ def pytest_terminal_summary(terminalreporter):
         kind = "full counts" if trial.FULL else "a sample; make test-faults tries all"
         terminalreporter.write_line(f"faults, FAULT_SEED={trial.SEED} ({kind}):")
         for claim, row in trial.TALLY.items():
-            terminalreporter.write_line(f"  {claim}: {row['held']} of {row['tried']}")
+            terminalreporter.write_line(f"  {claim}: {row['result']}")
 
 
 def pytest_sessionfinish(exitstatus):

@@ -86,7 +86,7 @@ def test_library_names_every_bad_parameter(tmp_path, monkeypatch):
     held = sum(named(*each) for each in calls)
     assert held == len(calls)
     assert not any(tmp_path.iterdir())
-    trial.note("Bad parameters named: library", held, len(calls), "library_names_every_bad_parameter")
+    trial.note("Bad parameters named: library", f"{held} of {len(calls)}", "library_names")
 
 
 SECTIONS = [
@@ -124,7 +124,7 @@ def test_profile_names_every_bad_parameter(tmp_path, monkeypatch):
             report.profile(name)
     assert not (tmp_path / "build").exists()
     tried = len(SECTIONS) + len(names)
-    trial.note("Bad parameters named: profiles", tried, tried, "profile_names_every_bad_parameter")
+    trial.note("Bad parameters named: profiles", f"{tried} of {tried}", "profile_names")
 
 
 # by plain papermill: notebook, name and value, and the words that have to be said
@@ -165,7 +165,7 @@ def test_papermill_names_every_bad_parameter(tmp_path):
             assert not out.exists()
         assert not Path("/tmp/x").exists()
     assert sorted((paths.ROOT / "runs").iterdir()) == runs_before
-    trial.note("Bad parameters named: papermill -p", len(tried), len(tried), "papermill_names_every_bad_parameter")
+    trial.note("Bad parameters named: papermill -p", f"{len(tried)} of {len(tried)}", "papermill_names")
 
 
 COMMANDS = [
@@ -199,4 +199,4 @@ def test_make_and_the_tools_name_every_bad_parameter(tmp_path):
         for place in ("build/gpu", "build/cpu", "out.pdf"):
             assert not (folder / place).exists() or not any((folder / place).iterdir()), command
         shutil.rmtree(folder / "build", ignore_errors=True)
-    trial.note("Bad parameters named: make and tools", len(tried), len(tried), "make_and_the_tools")
+    trial.note("Bad parameters named: make and tools", f"{len(tried)} of {len(tried)}", "make_and_the_tools")

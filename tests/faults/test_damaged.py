@@ -63,7 +63,7 @@ def test_a_run_with_a_damaged_file_is_refused_by_the_files_name(tmp_path, made):
                 assert name in words, (kind, words)
                 assert "restore the file, or remove the folder and train again" in words
                 refused += 1
-    trial.note("Damaged inputs refused: files of a run", refused, tried, "damaged_file_is_refused_by_the_files_name")
+    trial.note("Damaged inputs refused: files of a run", f"{refused} of {tried}", "run_with_a_damaged")
 
 
 def test_a_started_run_with_damaged_files_never_gives_another_result(tmp_path, made):
@@ -102,7 +102,7 @@ def test_a_started_run_with_damaged_files_never_gives_another_result(tmp_path, m
             else:  # a flipped bit in white space changes nothing
                 held += kind == "flipped" and trial.result(run) == trial.result(load_run(made / "0"))
     assert held == tried
-    trial.note("Damaged inputs refused or trained again: a started run", held, tried, "started_run_with_damaged")
+    trial.note("Damaged inputs refused or trained again: a started run", f"{held} of {tried}", "started_run")
 
 
 def test_a_damaged_archive_of_the_data_is_refused_by_its_name(tmp_path, monkeypatch, capsys):
@@ -137,7 +137,7 @@ def test_a_damaged_archive_of_the_data_is_refused_by_its_name(tmp_path, monkeypa
             assert "set FASHION_MNIST to a folder with its four files" in str(error.value)
             refused += 1
             shutil.rmtree(folder)
-    trial.note("Damaged inputs refused: archives of the data", refused, tried, "damaged_archive")
+    trial.note("Damaged inputs refused: archives of the data", f"{refused} of {tried}", "damaged_archive")
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def test_a_damaged_notebook_or_page_is_refused_by_its_name(project):
             page.write_bytes(whole)
             refused, tried = refused + 1, tried + 1
     assert not (project / "book").exists()
-    trial.note("Damaged inputs refused: notebooks and pages", refused, tried, "damaged_notebook_or_page")
+    trial.note("Damaged inputs refused: notebooks and pages", f"{refused} of {tried}", "damaged_notebook_or_page")
 
 
 def test_a_damaged_profile_is_refused_by_its_name(project):
@@ -196,4 +196,4 @@ def test_a_damaged_profile_is_refused_by_its_name(project):
         with pytest.raises(report.MistakeError, match=r"profiles/smoke\.yaml"):
             report.profile("smoke")
         refused, tried = refused + 1, tried + 1
-    trial.note("Damaged inputs refused: profiles", refused, tried, "damaged_profile")
+    trial.note("Damaged inputs refused: profiles", f"{refused} of {tried}", "damaged_profile")

@@ -32,6 +32,7 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
     max_leaves=8,
 )
+INPUTS = []
 TEXTS = [name for name in runs.CONTENT if name != "model.safetensors"]
 
 
@@ -41,8 +42,15 @@ def run(tmp_path_factory):
     return train(config, tmp_path_factory.mktemp("fuzz") / "run", device="cpu", compiled=False, progress=lambda _: None)
 
 
+def counted():
+    """Count one more input; the test fails where its reader does anything but return or refuse."""
+    INPUTS.append(None)
+    trial.note("Fuzzed runs and profiles read or refused", f"{len(INPUTS):,} of {len(INPUTS):,}", "fuzz")
+
+
 def read(folder):
     """Read all that a run's folder holds; return whether it was taken for a run."""
+    counted()
     try:
         run = load_run(folder)
         run.model  # noqa: B018
@@ -147,6 +155,7 @@ def test_a_profile_of_any_content_is_read_or_refused(tmp_path, monkeypatch, cont
         (tmp_path / "notebooks").symlink_to(paths.ROOT / "notebooks")
     monkeypatch.setattr(report, "ROOT", tmp_path)
     (tmp_path / "profiles" / "mine.yaml").write_bytes(content)
+    counted()
     try:
         sections = report.profile("mine")
     except report.MistakeError as error:

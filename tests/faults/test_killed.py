@@ -61,7 +61,7 @@ def test_training_killed_at_random_ends_in_the_same_weights_history_and_metrics(
     status, said = trial.call([*TRAINING, str(folder)])
     assert status == 0, said
     assert trial.result(load_run(folder)) == trial.result(undisturbed)
-    trial.note("Kills survived: training", survived, wanted, "training_killed")
+    trial.note("Kills survived: training", f"{survived} of {wanted}", "training_killed")
 
 
 def test_an_interrupted_training_says_how_to_go_on(tmp_path):
@@ -138,7 +138,7 @@ def test_papermill_killed_at_random_goes_on(tmp_path):
     status, said = trial.call([*command, str(tmp_path / "out.ipynb"), *given], REPORT_HOME=str(tmp_path / "disturbed"))
     assert status == 0, said
     assert trial.result(load_run(disturbed)) == trial.result(load_run(alone))
-    trial.note("Kills survived: papermill", survived, wanted, "papermill_killed")
+    trial.note("Kills survived: papermill", f"{survived} of {wanted}", "papermill_killed")
 
 
 @pytest.mark.skipif(not trial.FULL, reason="make report is killed in make test-faults")
@@ -172,7 +172,7 @@ def test_make_report_killed_at_random_makes_the_same_report(tmp_path):
         if page.stem not in ("02_training", "provenance"):  # these two show when and how fast it was made
             assert outputs(page) == outputs(second / "book" / page.name), page.name
     assert pages_of(first / "html").keys() == pages_of(second / "html").keys() != set()
-    trial.note("Kills survived: make report", survived, wanted, "make_report_killed")
+    trial.note("Kills survived: make report", f"{survived} of {wanted}", "make_report_killed")
 
 
 @pytest.mark.skipif(not trial.FULL, reason="the build is killed in make test-faults")
@@ -195,7 +195,7 @@ def test_a_build_killed_at_random_leaves_a_whole_site_or_none(tmp_path, pages):
     status, said = trial.call(["make", "html"], folder, **surroundings)
     assert status == 0, said
     assert pages_of(site) == expected
-    trial.note("Kills survived: build of the book", survived, wanted, "build_killed")
+    trial.note("Kills survived: build of the book", f"{survived} of {wanted}", "build_killed")
 
 
 def test_an_interrupted_make_says_how_to_go_on(tmp_path):

@@ -35,8 +35,7 @@ def test_memory_stays_flat_over_a_thousand_epochs_and_the_history_is_whole(tmp_p
     early, late = used[epochs // 10], max(used[-epochs // 10 :])
     assert late - early < 16 * MB, f"{early / MB:.1f} MB after a tenth of the epochs, {late / MB:.1f} MB at the end"
     trial.note(
-        f"Memory in MB, after {epochs // 10} epochs and at most over the last {epochs // 10} of {epochs:,}",
-        round(early / MB, 1),
-        round(late / MB, 1),
+        f"Memory after {epochs // 10} of {epochs:,} epochs, and at most over the last {epochs // 10}",
+        f"{early / MB:.1f} MB, {late / MB:.1f} MB",
         "thousand_epochs",
     )

@@ -118,7 +118,7 @@ def test_no_text_parameter_becomes_markup_or_a_path(tmp_path):
                 refused += 1
     assert not (tmp_path / "home").exists()
     assert tried > 10
-    trial.note("Text parameters that take neither markup nor a path", refused, tried, "no_text_parameter")
+    trial.note("Text parameters that take neither markup nor a path", f"{refused} of {tried}", "no_text_parameter")
 
 
 # ---- what pages carry ----------------------------------------------------------------------------------------------

@@ -152,7 +152,7 @@ def test_every_broken_link_is_found(project, capsys, monkeypatch):
             shutil.rmtree(project / folder)
             shutil.copytree(whole / folder, project / folder)
     assert verify.verify() == []
-    trial.note("Broken links of provenance found", found, len(BREAKS), "every_broken_link")
+    trial.note("Broken links of provenance found", f"{found} of {len(BREAKS)}", "every_broken_link")
 
 
 def test_a_file_that_is_not_as_committed_and_a_commit_that_is_not_there_are_found(project):

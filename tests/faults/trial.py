@@ -16,9 +16,9 @@ from vitlib import data, paths
 
 FULL = os.environ.get("FAULT_TESTS") == "full"
 SEED = int(os.environ.get("FAULT_SEED", "7"))
-TALLY = {}  # what was tried: {"held": how often the claim held, "tried": ..., "command": what shows it}
+TALLY = {}  # what was tried: claim -> {"result": in words, "command": what shows it}
 RESULTS, PAGE = paths.ROOT / "docs" / "faults.json", paths.ROOT / "docs" / "faults.md"
-HEAD = "| Claim | Held | Tried | Command |\n|:---|---:|---:|:---|\n"
+HEAD = "| Claim | Result | Command |\n|:---|---:|:---|\n"
 PYTHON = sys.executable
 
 
@@ -32,14 +32,14 @@ def chance(name):
     return random.Random(f"{SEED} {name}")
 
 
-def note(claim, held, tried, words):
-    """Put down that a claim held so often; `words` select its tests (pytest -k)."""
-    TALLY[claim] = {"held": held, "tried": tried, "command": f'make test-faults FAULTS="-k {words}"'}
+def note(claim, result, words):
+    """Put down what came of a trial, such as "20 of 20"; `words` select its test (pytest -k)."""
+    TALLY[claim] = {"result": result, "command": f'make test-faults FAULTS="-k {words}"'}
 
 
 def table(results):
     """Return the table in docs/faults.md."""
-    rows = [f"| {claim} | {r['held']} | {r['tried']} | `{r['command']}` |" for claim, r in results.items()]
+    rows = [f"| {claim} | {row['result']} | `{row['command']}` |" for claim, row in results.items()]
     return HEAD + "\n".join(rows) + "\n"
 
 
@@ -48,9 +48,8 @@ def write_results():
     known = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     results = dict(sorted((known | TALLY).items()))
     RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-    before, _, after = PAGE.read_text().partition(HEAD)
-    rest = after.lstrip("\n").split("\n\n", 1)[-1] if after else ""
-    PAGE.write_text(f"{before}{table(results)}\n{rest}" if after else f"{before}\n{table(results)}")
+    before, rest = PAGE.read_text().split(HEAD)
+    PAGE.write_text(f"{before}{table(results)}\n{rest.partition(chr(10) * 2)[2]}")
 
 
 def environment(**changes):
