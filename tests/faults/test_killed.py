@@ -44,7 +44,7 @@ def assert_whole(folder):
 def test_training_killed_at_random_ends_in_the_same_weights_history_and_metrics(tmp_path, undisturbed):
     moments, log = trial.chance("training"), tmp_path / "log"
     seconds = sum(row["seconds"] for row in undisturbed.history)
-    survived, finished, wanted = 0, 0, trial.count(2, 20)
+    survived, finished, wanted = 0, 0, trial.count(1, 20)
     while survived < wanted:
         folder = tmp_path / f"run-{finished}"
         log.write_text("")
@@ -64,6 +64,7 @@ def test_training_killed_at_random_ends_in_the_same_weights_history_and_metrics(
     trial.note("Kills survived: training", f"{survived} of {wanted}", "training_killed")
 
 
+@trial.only_full
 def test_an_interrupted_training_says_how_to_go_on(tmp_path):
     log, folder = tmp_path / "log", tmp_path / "run"
     log.touch()
@@ -112,6 +113,7 @@ def pages_of(site):
     return {path.name: path.read_text() for path in site.glob("*.html")}
 
 
+@trial.only_full
 def test_papermill_killed_at_random_goes_on(tmp_path):
     moments, log = trial.chance("papermill"), tmp_path / "log"
     command = [trial.PYTHON, "-m", "papermill", "--log-output", "notebooks/02_training.ipynb"]
@@ -120,7 +122,7 @@ def test_papermill_killed_at_random_goes_on(tmp_path):
     status, said = trial.call([*command, str(tmp_path / "alone.ipynb"), *given], REPORT_HOME=str(alone))
     assert status == 0, said
     alone, disturbed = alone / "runs" / "report", disturbed / "runs" / "report"
-    survived, wanted = 0, trial.count(1, 20)
+    survived, wanted = 0, 20
     while survived < wanted:
         log.write_text("")
         process = trial.start(
@@ -141,7 +143,7 @@ def test_papermill_killed_at_random_goes_on(tmp_path):
     trial.note("Kills survived: papermill", f"{survived} of {wanted}", "papermill_killed")
 
 
-@pytest.mark.skipif(not trial.FULL, reason="make report is killed in make test-faults")
+@trial.only_full
 def test_make_report_killed_at_random_makes_the_same_report(tmp_path):
     moments, log, quiet = trial.chance("report"), tmp_path / "log", tmp_path / "quiet"
     alone, disturbed = tmp_path / "alone", tmp_path / "disturbed"
@@ -175,7 +177,7 @@ def test_make_report_killed_at_random_makes_the_same_report(tmp_path):
     trial.note("Kills survived: make report", f"{survived} of {wanted}", "make_report_killed")
 
 
-@pytest.mark.skipif(not trial.FULL, reason="the build is killed in make test-faults")
+@trial.only_full
 def test_a_build_killed_at_random_leaves_a_whole_site_or_none(tmp_path, pages):
     moments, log, folder = trial.chance("build"), tmp_path / "log", tmp_path / "project"
     surroundings = trial.clone(folder)
@@ -198,6 +200,7 @@ def test_a_build_killed_at_random_leaves_a_whole_site_or_none(tmp_path, pages):
     trial.note("Kills survived: build of the book", f"{survived} of {wanted}", "build_killed")
 
 
+@trial.only_full
 def test_an_interrupted_make_says_how_to_go_on(tmp_path):
     folder, log = tmp_path / "project", tmp_path / "log"
     surroundings = trial.clone(folder)

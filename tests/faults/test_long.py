@@ -23,7 +23,7 @@ MB = 2**20
 
 
 def test_memory_stays_flat_over_a_thousand_epochs_and_the_history_is_whole(tmp_path):
-    epochs = trial.count(60, 1000)
+    epochs = trial.count(40, 1000)
     settings = CONFIG.to_dict() | {"epochs": epochs, "train_images": 128}
     command = [sys.executable, "-c", PROGRAM, json.dumps(settings), str(tmp_path / "run")]
     status, said = trial.call(command, paths.ROOT, timeout=1200)

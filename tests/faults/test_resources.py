@@ -34,6 +34,7 @@ def small_disk(tmp_path):
 
 
 @needs_root
+@trial.only_full
 def test_a_full_disk_gets_one_sentence_and_room_lets_it_go_on(tmp_path, small_disk):
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(trial.chance("disk").randrange(250_000, 330_000)))
@@ -57,6 +58,7 @@ resource.setrlimit(resource.RLIMIT_AS, (held + 700 * 2**20,) * 2)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the memory of a process is limited on Linux only")
+@trial.only_full
 def test_too_little_memory_for_a_batch_gets_one_sentence_and_a_smaller_batch_trains(tmp_path):
     config = TrainConfig(
         model=ViTConfig(depth=1),
@@ -79,6 +81,7 @@ def test_too_little_memory_for_a_batch_gets_one_sentence_and_a_smaller_batch_tra
         assert (tmp_path / f"{batch_size}").exists() == fits
 
 
+@trial.only_full
 def test_a_kernel_ended_from_outside_gets_one_sentence(tmp_path):
     """What the system does where all memory is taken."""
     folder, log = tmp_path / "project", tmp_path / "log"
@@ -95,6 +98,7 @@ def test_a_kernel_ended_from_outside_gets_one_sentence(tmp_path):
     assert not log.exists()
 
 
+@trial.only_full
 def test_without_a_compiler_training_says_so_and_trains(tmp_path):
     program = TRAIN.replace("compiled=False", "compiled=True")
     config = replace(CONFIG, epochs=1)
@@ -130,7 +134,7 @@ def test_without_a_network_the_data_is_asked_for_in_one_sentence(tmp_path, witho
     assert not list((tmp_path / "data").rglob("*ubyte*"))
 
 
-@pytest.mark.skipif(not trial.FULL, reason="the installation is tried in make test-faults")
+@trial.only_full
 def test_without_a_network_the_installation_says_so(tmp_path, without_network):
     folder = tmp_path / "project"
     trial.clone(folder)
@@ -141,7 +145,7 @@ def test_without_a_network_the_installation_says_so(tmp_path, without_network):
     assert not (folder / ".venv" / "installed").exists()
 
 
-@pytest.mark.skipif(not trial.FULL, reason="a page is executed without a network in make test-faults")
+@trial.only_full
 def test_without_a_network_pages_and_book_are_made_all_the_same(tmp_path, without_network):
     folder = tmp_path / "project"
     surroundings = trial.clone(folder)
@@ -159,6 +163,7 @@ print(evaluate(run, images[:100], labels[:100]).total)
 
 
 @needs_root
+@trial.only_full
 def test_a_read_only_checkout_reads_and_says_that_it_cannot_write(tmp_path):
     folder = tmp_path / "project"
     surroundings = trial.clone(folder)
@@ -184,7 +189,7 @@ def test_without_a_browser_the_pdf_says_so(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.skipif(not trial.FULL, reason="the browser's tests without a browser are tried in make test-faults")
+@trial.only_full
 def test_without_a_browser_its_tests_are_skipped_with_a_sentence_or_fail_where_they_must(tmp_path):
     command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "tests/test_browser.py"]
     command += ["-k", "theme_is_the_readers"]

@@ -101,7 +101,7 @@ def test_reading_runs_data_and_profiles_unpickles_nothing():
 # ---- parameters ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not trial.FULL, reason="markup is handed to every text parameter in make test-faults")
+@trial.only_full
 def test_no_text_parameter_becomes_markup_or_a_path(tmp_path):
     refused, tried = 0, 0
     for path in sorted((paths.ROOT / "notebooks").glob("*.ipynb")):
@@ -166,7 +166,7 @@ def test_pages_note_no_environment():
         assert (noted["input_path"], noted["output_path"]) == (f"notebooks/{path.name}", f"book/{path.name}")
 
 
-@pytest.mark.skipif(not trial.FULL, reason="a page is executed for somebody else in make test-faults")
+@trial.only_full
 def test_a_page_executed_for_somebody_else_does_not_name_them(tmp_path):
     folder = tmp_path / "somebody-else"
     surroundings = trial.clone(folder)

@@ -8,6 +8,7 @@ from tests.faults.test_killed import TRAINING, outputs
 from vitlib import load_run, paths
 
 
+@trial.only_full
 def test_of_two_trainings_of_one_run_the_second_says_so(tmp_path):
     log, folder = tmp_path / "log", tmp_path / "run"
     log.touch()
@@ -38,10 +39,9 @@ def test_of_two_makes_of_one_report_the_second_says_so(tmp_path):
     assert trial.call([*command[:-1], "echo again"], folder, **surroundings)[1].strip() == "again"
 
 
+@trial.only_full
 def test_pages_executed_side_by_side_are_the_published_ones(tmp_path):
-    names = ["01_model", "what_if"]
-    if trial.FULL:
-        names += ["04_encoder_cost", "reconciliation", "growth"]
+    names = ["01_model", "04_encoder_cost", "growth", "reconciliation", "what_if"]
     folder = tmp_path / "project"
     surroundings = trial.clone(folder)
     command = [trial.PYTHON, "tools/report.py", "execute", "gpu"]

@@ -172,7 +172,7 @@ def test_a_file_that_is_not_as_committed_and_a_commit_that_is_not_there_are_foun
     assert "is not as committed" in wrong
 
 
-@pytest.mark.skipif(not trial.FULL, reason="the weights are applied again in make test-faults, and in make verify")
+@trial.only_full
 def test_weights_that_do_not_give_the_results_are_found(project):
     assert list(verify.check_weights(load_run("runs/report"))) == []
     other_weights_well_hidden(project)

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from vitlib import data, paths
 
@@ -20,6 +21,7 @@ TALLY = {}  # what was tried: claim -> {"result": in words, "command": what show
 RESULTS, PAGE = paths.ROOT / "docs" / "faults.json", paths.ROOT / "docs" / "faults.md"
 HEAD = "| Claim | Result | Command |\n|:---|---:|:---|\n"
 PYTHON = sys.executable
+only_full = pytest.mark.skipif(not FULL, reason="tried in make test-faults")
 
 
 def count(quick, full):
