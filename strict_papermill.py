@@ -23,7 +23,7 @@ class StrictEngine(NBClientEngine):
         known = sorted(parameter.name for parameter in infer_parameters(nb))
         for name in nb.metadata.papermill["parameters"]:
             if name not in known:
-                raise UnknownParameterError(f"parameter is {name!r}, but has to be one of {', '.join(known)}.")
+                raise UnknownParameterError(f"parameter is {name!r}, but has to be one of {', '.join(known) or 'none'}.")
         return super().execute_notebook(nb, kernel_name, **options)
 
 

@@ -128,7 +128,8 @@ PRIVATE = re.compile(r"/(?:home|root|Users|tmp|private|var)/|[\w.-]+@[\w-]+\.(?:
 
 def secrets():
     """Return what this machine and this user are called, and the values of the environment that say something."""
-    public = (paths.ROOT / "README.md").read_text() + (paths.ROOT / "Makefile").read_text()
+    known = ("README.md", "Makefile", "_config.yml", "book/references.bib")
+    public = "".join((paths.ROOT / name).read_text() for name in known)
     values = {str(paths.ROOT), str(Path.home()), sys.prefix, sys.base_prefix}
     values |= {value for value in os.environ.values() if len(value) >= 8 and not value.isdigit()}
     names = {socket.gethostname(), getpass.getuser()}
