@@ -21,9 +21,10 @@ class StrictEngine(NBClientEngine):
     def execute_notebook(cls, nb: NotebookNode, kernel_name: str, **options: object) -> NotebookNode:
         """Execute a notebook; raises UnknownParameterError before anything is run or written."""
         known = sorted(parameter.name for parameter in infer_parameters(nb))
+        wanted = f"one of {', '.join(known)}" if known else "left out, as this notebook has none"
         for name in nb.metadata.papermill["parameters"]:
             if name not in known:
-                raise UnknownParameterError(f"parameter is {name!r}, but has to be one of {', '.join(known) or 'none'}.")
+                raise UnknownParameterError(f"parameter is {name!r}, but has to be {wanted}.")
         return super().execute_notebook(nb, kernel_name, **options)
 
 
