@@ -30,6 +30,7 @@ SUMS = "SHA256SUMS"
 FILES = (*CONTENT, SUMS)
 HISTORY = ("epoch", "learning_rate_share", "train_loss", "validation_loss", "validation_accuracy", "images_per_second")
 HISTORY += ("seconds",)
+STARTED = ("started", "code", "python", "packages", "device", "threads", "data_sha256")  # what a start notes
 REMEDY = "restore the file, or remove the folder and train again."
 # what a damaged file can make its reader raise
 READING = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError, csv.Error)
@@ -119,8 +120,11 @@ def load_run(path: str | Path) -> Run:
         stated = manifest | {"config": TrainConfig.from_dict(manifest["config"])}
         for name, value in of_run.items():
             require(stated[name] == value, name, stated[name], f"{value!r} as in the files beside it")
-        require(bool(manifest["starts"][0]["started"]), "starts", manifest["starts"], "at least one")
-        float(manifest["training_seconds"])
+        require(_is_number(manifest["training_seconds"]), "training_seconds", manifest["training_seconds"], "a number")
+        require(len(manifest["starts"]) > 0, "starts", manifest["starts"], "at least one")
+        for start in manifest["starts"]:
+            missing = [name for name in STARTED if name not in start]
+            require(not missing, "start", start, f"with {', '.join(missing)}")
     return Run(path, config, history, metrics, manifest)
 
 

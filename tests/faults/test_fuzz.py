@@ -22,7 +22,7 @@ report = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(report)
 
 often = settings(
-    max_examples=trial.count(60, 3000),
+    max_examples=trial.count(60, 2000),
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

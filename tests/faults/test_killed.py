@@ -157,7 +157,7 @@ def test_make_report_killed_at_random_makes_the_same_report(tmp_path):
         log.write_text("")
         process = trial.start(command, disturbed, log, **surroundings[disturbed])
         trial.wait_for_lines(log, moments.randint(1, 6), process)  # a page says two lines
-        if trial.kill_after(process, moments.uniform(0, 6), moments.random() < 0.5):
+        if trial.kill_after(process, moments.uniform(0, 4), moments.random() < 0.5):
             survived += 1
         else:
             assert process.returncode == 0, log.read_text()
