@@ -66,8 +66,9 @@ html: .venv/installed
 
 rendered:
 	@echo "rendering the published book ..."
+	@mkdir -p build/published book/_build
 	@$(call render,book,build/published)
-	@mkdir -p book/_build && rm -rf book/_build/html && mv build/published/_build/html book/_build/html
+	@rm -rf book/_build/html && mv build/published/_build/html book/_build/html
 	@echo "The report: book/_build/html/index.html"
 
 pdf: html

@@ -111,6 +111,8 @@ def clone(folder):
     unwanted = shutil.ignore_patterns("_build", "__pycache__", ".*", "*.egg-info", "build", "shared")
     shutil.copytree(paths.ROOT, folder, ignore=unwanted, symlinks=True)
     (folder / ".venv").symlink_to(paths.ROOT / ".venv")
+    for name in ("requirements.txt", "pyproject.toml"):  # else make might install the copy into the environment
+        os.utime(folder / name, (0, 0))
     return {"PYTHONPATH": str(folder), "FASHION_MNIST": str(data.default_root()), "TORCH_COMPILE_DISABLE": "1"}
 
 
