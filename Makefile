@@ -1,5 +1,5 @@
-# make report · make test · make test-browser · make performance · make html · make pdf · make publish · make benchmark:
-# each sets up .venv by itself and is safe to repeat.
+# make report · make test · make test-browser · make test-faults · make verify · make audit · make performance ·
+# make html · make pdf · make publish · make benchmark: each sets up .venv by itself and is safe to repeat.
 # PROFILE=cpu|gpu|smoke (by default gpu where CUDA is there, else cpu), PYTHON=/path/to/python3.11 or newer,
 # FASHION_MNIST=/folder/of/your/own with the data's four files.
 
@@ -13,11 +13,12 @@ python := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport REPORT_HOME
 
-.PHONY: help report test test-browser performance html pdf publish benchmark lint rerun data published
+.PHONY: help report test test-browser test-faults performance verify audit html pdf publish benchmark lint rerun data
+.PHONY: published rendered
 help:
 	@sed -n '1,4s/^# //p' Makefile
 
-.venv/installed: requirements.txt
+.venv/installed: requirements.txt pyproject.toml
 	@tools/setup.sh
 
 data: .venv/installed
@@ -28,7 +29,8 @@ data: .venv/installed
 report publish: .venv/installed
 	@profile=$${PROFILE:-$$($(python) -c 'import torch; print("gpu" if torch.cuda.is_available() else "cpu")')}; \
 	$(python) tools/report.py check "$$profile"; \
-	$(MAKE) $(if $(filter publish,$@),published,rerun) PROFILE="$$profile"
+	$(python) tools/report.py alone "build/$$profile" \
+		$(MAKE) $(if $(filter publish,$@),published,rerun) PROFILE="$$profile"
 
 published:
 	@$(python) tools/report.py publish $(PROFILE)
@@ -61,8 +63,13 @@ $(home)/html/index.html: $(pages) $(prose)
 # ---- what is published: book/ and runs/ ----------------------------------------------------------------------------
 
 html: .venv/installed
+	@$(python) tools/report.py alone build/published $(MAKE) rendered
+
+rendered:
 	@echo "rendering the published book ..."
-	@$(call render,book,book)
+	@mkdir -p build/published book/_build
+	@$(call render,book,build/published)
+	@rm -rf book/_build/html && mv build/published/_build/html book/_build/html
 	@echo "The report: book/_build/html/index.html"
 
 pdf: html
@@ -90,6 +97,25 @@ test-browser: .venv/installed $(judges)
 # Lighthouse's opinion of the speed, too: by hand, since it depends on what else the machine does
 performance: .venv/installed $(judges)
 	@BROWSER_TESTS=performance pytest -q tests/test_browser.py -k lighthouse
+
+# what make test tries a sample of; FAULT_SEED=7 draws the same moments and inputs again, FAULTS="-k killed" picks tests
+test-faults: data
+	@FAULT_TESTS=full pytest -q -rs tests/faults $(FAULTS)
+
+verify: data
+	@$(python) tools/verify.py
+
+# known faults of the pinned packages, and the bill of materials (CycloneDX), by tools in an environment of their own
+build/audit/installed: requirements-audit.txt
+	@python3 -m venv --clear build/audit
+	@build/audit/bin/python -m pip install --disable-pip-version-check --quiet --require-hashes --only-binary :all: -r $<
+	@touch $@
+
+audit: build/audit/installed
+	@build/audit/bin/cyclonedx-py requirements requirements.txt --of JSON -o build/sbom.json
+	@echo "The bill of materials: build/sbom.json"
+	@build/audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.txt || { \
+		echo "A package has known faults, or the database of faults does not answer: pip-audit's words are above." >&2; exit 1; }
 
 benchmark: .venv/installed
 	@$(python) benchmarks/cost.py

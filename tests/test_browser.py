@@ -474,3 +474,85 @@ def test_the_address_keeps_the_state(page):
 def test_settings_of_the_homework_are_the_first_preset():
     first = next(iter(calculator.PRESETS.values()))[0]
     assert asdict(first) == asdict(ViTConfig())
+
+
+# ---- the policy ----------------------------------------------------------------------------------------------------
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *words):
+        """Say nothing."""
+
+
+@pytest.fixture
+def served():
+    """Return a function that serves a folder on this machine and returns its address."""
+    servers = []
+
+    def serve(folder):
+        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder)))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+WRITTEN = """
+<script>document.documentElement.dataset.inline = "ran"</script>
+<img src="_static/favicon.svg" onload="document.documentElement.dataset.handler = 'ran'" alt="">
+<script src="https://example.org/script.js"></script>
+<img src="https://example.org/picture.png" alt="">
+<style>.bd-header { background: url("https://example.org/ground.png") }</style>
+<iframe src="https://example.org/frame.html"></iframe>
+"""
+
+
+@pytest.mark.parametrize("policy", [True, False], ids=["with", "without"])
+@pytest.mark.parametrize("over", ["file", "http"])
+def test_the_policy_stops_what_is_written_into_a_page(browser, site, served, tmp_path, over, policy):
+    folder = shutil.copytree(site, tmp_path / "site")
+    page = BeautifulSoup((folder / "index.html").read_text(), "html.parser")
+    page.select_one("article").append(BeautifulSoup(WRITTEN, "html.parser"))
+    if not policy:
+        page.select_one("meta[http-equiv]").decompose()
+    (folder / "index.html").write_text(str(page))
+    context, asked = browser.new_context(), []
+
+    def answer(route):
+        asked.append(route.request.url)
+        route.abort()
+
+    context.route("https://example.org/**", answer)
+    opened = context.new_page()
+    opened.goto((folder / "index.html").as_uri() if over == "file" else f"{served(folder)}/index.html")
+    opened.wait_for_load_state()
+    ran = opened.evaluate("[document.documentElement.dataset.inline, document.documentElement.dataset.handler]")
+    context.close()
+    assert ran == ([None, None] if policy else ["ran", "ran"])
+    assert (asked == []) == policy
+
+
+def test_the_site_works_where_it_is_served(browser, site, served):
+    wrong, address = [], served(site)
+    page = browser.new_page()
+    page.on("console", lambda said: wrong.append(said.text) if said.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.goto(f"{address}/search.html?q=softmax")
+    page.wait_for_selector("#search-results li .context, #search-results li p")
+    for name in NAMES:
+        page.goto(f"{address}/{name}.html")
+        page.wait_for_load_state()
+    page.close()
+    assert wrong == []
+
+
+def test_the_buttons_of_the_theme_work_under_the_policy(opened):
+    page = opened("index")
+    page.evaluate("window.print = () => { document.title = 'printed'; }")
+    page.evaluate("document.querySelector('.btn-download-pdf-button').click()")
+    assert page.title() == "printed"
+    page.click(".btn-fullscreen-button")
+    page.wait_for_function("document.fullscreenElement !== null")

@@ -11,7 +11,7 @@ import sys
 import pytest
 import safetensors.torch
 
-from vitlib import load_run, paths, provenance
+from vitlib import load_run, paths, provenance, runs
 
 SOURCES = sorted((paths.ROOT / "notebooks").glob("*.ipynb"))
 each_page = pytest.mark.parametrize("name", [source.name for source in SOURCES])
@@ -144,6 +144,7 @@ def test_scaled_weights_fail(tmp_path):
     safetensors.torch.save_file({name: 1.01 * tensor for name, tensor in tensors.items()}, weights)
     manifest = run.manifest | {"weights_sha256": provenance.sha256(weights)}
     (run.path / "manifest.json").write_text(json.dumps(manifest))
+    runs.write_sums(run.path)
     shutil.copy(paths.ROOT / "book" / "03_per_class.ipynb", tmp_path)
     status, said = check(tmp_path, "03_per_class.ipynb", home=tmp_path)
     assert status == 1

@@ -169,6 +169,8 @@ def offer(site: Path, target: Path, count: int) -> None:
 def main() -> None:
     """Make the PDF that the command line asks for."""
     try:
+        if len(sys.argv) != 3:
+            raise MistakeError(f"{len(sys.argv) - 1} arguments are given, but it takes two: HTML_FOLDER PDF.")
         site, target = map(Path, sys.argv[1:])
         count = make(site.resolve(), target)
         offer(site, target, count)

@@ -6,9 +6,11 @@ opens from a file, without a network. What the theme calls by names (classes, fi
 and sphinx-book-theme 1.2; the tests in a browser notice when it changes.
 """
 
+import hashlib
 import json
 import re
 import shutil
+from base64 import b64encode
 from importlib.resources import files
 from logging import getLogger
 from pathlib import Path
@@ -46,6 +48,17 @@ NEEDED_BY = {
     "details.js": "[data-detail]",
     "x-thebe-config": None,
     "kernelName": None,
+}
+POLICY = {  # what a page may load: nothing from another host, whatever is written into it
+    "default-src": "'none'",
+    "script-src": "'self'",  # and the inline scripts of the page as it is built, by their hashes
+    # style attributes cannot be avoided (the calculator's bars, tables of docutils); what they load is held below
+    "style-src": "'self' 'unsafe-inline'",
+    "img-src": "'self' data:",  # the theme's own icons are data in its style sheet
+    "font-src": "'self'",
+    "connect-src": "'self'",  # the search reads its neighbours
+    "form-action": "'self'",
+    "base-uri": "'none'",
 }
 ICON = re.compile(r"fa-[a-z-]+")
 PERCENT = re.compile(r"(?<=\d) %")  # no line breaks there
@@ -256,6 +269,17 @@ def words_of(page: BeautifulSoup) -> str:
     return '<div role="main">' + re.sub(r"\s+", " ", str(article)) + "</div>"
 
 
+def protect(page: BeautifulSoup) -> None:
+    """Give the page a Content-Security-Policy, its inline scripts allowed by their hashes; call this last."""
+    for tag in page.select("[onclick]"):  # report.js does what these do
+        del tag["onclick"]
+    scripts = {str(tag.string) for tag in page.select("script:not([src])")}
+    hashes = sorted(f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in scripts)
+    sources = POLICY | {"script-src": " ".join([POLICY["script-src"], *hashes])}
+    policy = "; ".join(f"{name} {value}" for name, value in sources.items())
+    page.head.insert(0, page.new_tag("meta", attrs={"http-equiv": "Content-Security-Policy", "content": policy}))
+
+
 # ---- files ---------------------------------------------------------------------------------------------------------
 
 
@@ -329,6 +353,7 @@ def finish(folder: Path, title: str, theme: dict[str, Any]) -> None:
             before = page.select_one('script[src*="searchtools"]')
             before.insert_before(page.new_tag("script", src="_static/search-texts.js"))
             wanted.add("search-texts.js")
+        protect(page)
         path.write_text(str(page))
     (static / "search-texts.js").write_text(SNIPPETS % json.dumps(texts, ensure_ascii=False))
     write_icons(static, icons)
