@@ -1,5 +1,5 @@
-# make report · make test · make test-browser · make html · make pdf · make publish · make benchmark: each sets up .venv by
-# itself and is safe to repeat.
+# make report · make test · make test-browser · make html · make pdf · make publish · make benchmark ·
+# make study STUDY=name · make test-cluster: each sets up .venv by itself and is safe to repeat.
 # PROFILE=cpu|gpu|smoke (by default gpu where CUDA is there, else cpu), PYTHON=/path/to/python3.11 or newer,
 # FASHION_MNIST=/folder/of/your/own with the data's four files.
 
@@ -13,7 +13,7 @@ python := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport REPORT_HOME
 
-.PHONY: help report test test-browser html pdf publish benchmark lint rerun data published
+.PHONY: help report test test-browser html pdf publish benchmark lint rerun data published study test-cluster
 help:
 	@sed -n '1,4s/^# //p' Makefile
 
@@ -39,7 +39,7 @@ rerun: data
 	@$(python) tools/report.py summary $(PROFILE)
 
 home := build/$(PROFILE)
-library := $(wildcard vitlib/*.py vitlib/*.json vitlib/*.html studies/*.csv studies/*.json benchmarks/results/*.json)
+library := $(wildcard vitlib/*.py vitlib/*.json vitlib/*.html studies/*.json studies/*.yaml studies/recipes/*.yaml studies/results/*.csv benchmarks/results/*.json)
 pages := $(patsubst notebooks/%,$(home)/book/%,$(wildcard notebooks/*.ipynb))
 prose := $(wildcard book/*.md book/*.bib book/_static/*) _config.yml _toc.yml
 
@@ -85,6 +85,24 @@ $(axe):
 
 test-browser: .venv/installed $(axe)
 	@BROWSER_TESTS=full pytest -q -rs tests/test_browser.py
+
+# ---- studies: recipes and seeds as a graph of jobs (docs/studies.md) -----------------------------------------------
+
+# Snakemake's own environment: it wants older releases of what the report's has
+.venv-studies/installed: requirements-studies.txt | .venv/installed
+	@echo "Installing Snakemake into .venv-studies (300 MB) ..."
+	@$(python) -m venv .venv-studies
+	@.venv-studies/bin/python -m pip install --disable-pip-version-check -q -r requirements-studies.txt
+	@touch $@
+
+study: .venv-studies/installed data
+	@$(python) tools/study.py run "$(STUDY)" $(OPTIONS)
+
+# a Slurm of its own on this machine: needs root, slurm-wlm and munge
+test-cluster: .venv/installed
+	@$(python) -c 'from tests.slurm import missing; exit(missing())'
+	@$(MAKE) .venv-studies/installed data
+	@CLUSTER_TESTS=1 pytest -q -rs tests/test_cluster.py
 
 benchmark: .venv/installed
 	@$(python) benchmarks/cost.py
