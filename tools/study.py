@@ -138,7 +138,8 @@ def watch(asked: Study, jobs: Sequence[Job], process: subprocess.Popen) -> None:
             print(f"  {counts}{left}", flush=True)
             last = counts
         with suppress(subprocess.TimeoutExpired):
-            process.wait(max(1.0, 20 * (time.monotonic() - looked)))  # looking costs at most a twentieth of the time
+            # looking costs at most a twentieth of the time, unless it takes very long
+            process.wait(min(60.0, max(1.0, 20 * (time.monotonic() - looked))))
 
 
 def gather(name: str) -> None:
