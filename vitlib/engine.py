@@ -11,6 +11,7 @@ import hashlib
 import platform
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,7 @@ from torch.func import functional_call
 from vitlib import data
 from vitlib.augment import change, draw
 from vitlib.config import TrainConfig
+from vitlib.fuse import FuseLinears
 from vitlib.model import ViT
 from vitlib.optim import Muon
 
@@ -295,9 +297,11 @@ def _loss_function(
 
     if not compiled:
         return eager
-    # On a CPU the compiler would replace the two products of attention() by its fused kernel, whose backward pass is
-    # several times slower there; without its pattern matcher it keeps them.
-    options = {"pattern_matcher": False} if device.type == "cpu" else None
+    options: dict[str, Any] = {"pre_grad_custom_pass": FuseLinears()}
+    if device.type == "cpu":
+        # There the compiler would replace the two products of attention() by its fused kernel, whose backward pass is
+        # several times slower; without its pattern matcher it keeps them.
+        options["pattern_matcher"] = False
     torch._dynamo.config.recompile_limit = COMPILED_KINDS
     function = torch.compile(eager, dynamic=False, options=options)
     working = False
