@@ -1,5 +1,6 @@
-# make report · make test · make test-browser · make test-faults · make verify · make audit · make performance ·
-# make html · make pdf · make publish · make benchmark: each sets up .venv by itself and is safe to repeat.
+# make report · make test · make test-browser · make test-faults · make test-cluster · make verify · make audit ·
+# make performance · make html · make pdf · make publish · make benchmark · make study STUDY=name: each sets up .venv
+# by itself and is safe to repeat.
 # PROFILE=cpu|gpu|smoke (by default gpu where CUDA is there, else cpu), PYTHON=/path/to/python3.11 or newer,
 # FASHION_MNIST=/folder/of/your/own with the data's four files.
 
@@ -13,10 +14,10 @@ python := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport REPORT_HOME
 
-.PHONY: help report test test-browser test-faults performance verify audit html pdf publish benchmark lint rerun data
-.PHONY: published rendered
+.PHONY: help report test test-browser test-faults test-cluster performance verify audit html pdf publish benchmark
+.PHONY: study lint rerun data published rendered
 help:
-	@sed -n '1,4s/^# //p' Makefile
+	@sed -n '1,5s/^# //p' Makefile
 
 .venv/installed: requirements.txt pyproject.toml
 	@tools/setup.sh
@@ -41,7 +42,7 @@ rerun: data
 	@$(python) tools/report.py summary $(PROFILE)
 
 home := build/$(PROFILE)
-library := $(wildcard vitlib/*.py vitlib/*.json vitlib/*.html studies/*.csv studies/*.json benchmarks/results/*.json)
+library := $(wildcard vitlib/*.py vitlib/*.json vitlib/*.html studies/*.json studies/*.yaml studies/recipes/*.yaml studies/results/*.csv benchmarks/results/*.json)
 pages := $(patsubst notebooks/%,$(home)/book/%,$(wildcard notebooks/*.ipynb))
 prose := $(wildcard book/*.md book/*.bib book/_static/*) _config.yml _toc.yml
 
@@ -116,6 +117,24 @@ audit: build/audit/installed
 	@echo "The bill of materials: build/sbom.json"
 	@build/audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.txt || { \
 		echo "A package has known faults, or the database of faults does not answer: pip-audit's words are above." >&2; exit 1; }
+
+# ---- studies: recipes and seeds as a graph of jobs (docs/studies.md) -----------------------------------------------
+
+# Snakemake's own environment: it wants older releases of what the report's has
+.venv-studies/installed: requirements-studies.txt | .venv/installed
+	@echo "Installing Snakemake into .venv-studies (300 MB) ..."
+	@$(python) -m venv .venv-studies
+	@.venv-studies/bin/python -m pip install --disable-pip-version-check -q -r requirements-studies.txt
+	@touch $@
+
+study: .venv-studies/installed data
+	@$(python) tools/study.py run "$(STUDY)" $(OPTIONS)
+
+# a Slurm of its own on this machine: needs root, slurm-wlm and munge
+test-cluster: .venv/installed
+	@$(python) -c 'from tests.slurm import missing; exit(missing())'
+	@$(MAKE) .venv-studies/installed data
+	@CLUSTER_TESTS=1 pytest -q -rs tests/test_cluster.py
 
 benchmark: .venv/installed
 	@$(python) benchmarks/cost.py

@@ -1,6 +1,5 @@
 """The published pages: whole, equal to their sources, and caught when one digit of them is wrong."""
 
-import csv
 import json
 import os
 import re
@@ -11,7 +10,8 @@ import sys
 import pytest
 import safetensors.torch
 
-from vitlib import load_run, paths, provenance, runs
+from vitlib import TrainConfig, load_run, paths, provenance, runs, study
+from vitlib.config import differences
 
 SOURCES = sorted((paths.ROOT / "notebooks").glob("*.ipynb"))
 each_page = pytest.mark.parametrize("name", [source.name for source in SOURCES])
@@ -162,14 +162,11 @@ def test_the_published_run_says_what_made_it():
 
 
 def test_the_recipe_was_chosen_by_runs_of_known_settings():
-    with (paths.ROOT / "studies" / "recipe.csv").open(newline="") as file:
-        rows = {row["digest"]: row for row in csv.DictReader(file)}
-    sys.path.insert(0, str(paths.ROOT / "studies"))
-    try:
-        import recipe
-    finally:
-        sys.path.pop(0)
-    assert list(rows) == [config.digest for config in recipe.VARIANTS]
+    chosen = study.load("recipe")
+    assert chosen.test == "never"
+    assert [row["rung"] for row in chosen.rows.values()] == list(chosen.rungs)
+    for rung, config in chosen.rungs.items():
+        assert rung == ", ".join(f"{name}={value}" for name, value in differences(config, TrainConfig()).items())
     run = load_run(paths.ROOT / "runs" / "report")
-    listed = rows[run.config.digest]
-    assert float(listed["validation_accuracy"]) == run.history[-1]["validation_accuracy"]
+    listed = chosen.rows[run.config.digest]
+    assert listed["validation_accuracy"] == run.history[-1]["validation_accuracy"]

@@ -1,0 +1,243 @@
+"""Studies over recipes and seeds: what they cost, their jobs, and the table of what came out.
+
+    python tools/study.py plan STUDY
+    python tools/study.py run STUDY [snakemake's options ...]
+    python tools/study.py job STUDY JOB
+    python tools/study.py gather STUDY
+
+STUDY is the name of a file in studies/, or the path of one. `run` plans, has Snakemake run the jobs, on this machine or
+where its options say (--profile studies/slurm), says how far they are, and gathers. A caller's mistake ends with one
+sentence and status 1.
+"""
+
+import errno
+import fcntl
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import yaml
+
+from vitlib import paths, runs, study
+from vitlib.data import DataError
+from vitlib.study import Job, Study
+
+SNAKEMAKE = paths.ROOT / ".venv-studies" / "bin" / "snakemake"
+
+
+class MistakeError(Exception):
+    """Something the caller can put right; its text is the whole message."""
+
+
+def plan(name: str) -> tuple[Study, list[Job]]:
+    """Say what a study asks for, what is there and what the rest is expected to cost; return the open jobs."""
+    asked = study.load(name)
+    jobs = [job for job in asked.jobs if asked.missing(job)]
+    missing = [(job.config, len(asked.missing(job))) for job in jobs]
+    total, to_train = len(asked.runs), sum(n for _, n in missing)
+    images = sum(n * study.images_of(config) for config, n in missing)
+    size = f"{_count(len(asked.rungs), 'rung')} x {_count(len(asked.seeds), 'seed')}"
+    tested = {"never": "is never read", "last": "is read once a run", "every": "is read after every epoch"}[asked.test]
+    print(f"{asked.name}: {' '.join(asked.purpose.split())}")
+    print(f"  {size}: {_count(total, 'run')} in {_count(len(asked.jobs), 'job')}; the test set {tested}")
+    print(
+        f"  there: {_count(total - to_train, 'run')}; to train: {_count(to_train, 'run')} in {_count(len(jobs), 'job')}"
+    )
+    if jobs:
+        pace, source = study.speed(asked)
+        print(f"  {images:,} images, about {hours(images / pace)} one job after the other,", end=" ")
+        print(f"at {pace:,.0f} images/s (measured: {source})")
+    return asked, jobs
+
+
+def run(name: str, *options: str) -> None:
+    """Plan a study, have Snakemake run its open jobs, and gather what is there."""
+    asked, jobs = plan(name)
+    if jobs:
+        if not SNAKEMAKE.is_file():
+            raise MistakeError("Snakemake is not installed: make study STUDY=... installs it.")
+        if executor(options) == "slurm":
+            reach_slurm()
+        asked.work.mkdir(parents=True, exist_ok=True)
+        with (asked.work / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise MistakeError(f"{asked.name} is being run by another process: wait for it or end it.") from None
+            try:
+                hand_over(asked, jobs, options, lock.fileno())
+            finally:
+                gather(name)
+    else:
+        gather(name)
+    state = asked.state(jobs)
+    if state.done < len(jobs):
+        for job in jobs:
+            if asked.missing(job):
+                print(f"  {job}: {state.failed.get(job, 'ended without a word')}", file=sys.stderr)
+        raise MistakeError(
+            f"{_count(len(jobs) - state.done, 'job')} of {len(jobs)} did not finish; the same command tries them again "
+            f"({paths.show(asked.work / 'snakemake.log')} has Snakemake's words)."
+        )
+
+
+def hand_over(asked: Study, jobs: Sequence[Job], options: Sequence[str], lock: int) -> None:
+    """Have Snakemake run jobs, and say how far they are until it ends; it inherits the study's lock."""
+    command = prepare(asked, jobs, options)
+    print(f"  Snakemake's words: {paths.show(asked.work / 'snakemake.log')}", flush=True)
+    with (asked.work / "snakemake.log").open("a") as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[lock], start_new_session=True
+        )
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped in any way, it stops its jobs
+        try:
+            watch(asked, jobs, process)
+        except KeyboardInterrupt:
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait()
+            raise
+
+
+def prepare(asked: Study, jobs: Sequence[Job], options: Sequence[str]) -> list[str]:
+    """Write what studies/Snakefile reads and return the command that runs these jobs."""
+    for job in jobs:  # what is finished is what vitlib finds finished, not what a marker says
+        (asked.work / "done" / job.name).unlink(missing_ok=True)
+        asked.note(job).unlink(missing_ok=True)
+    plan = {"study": str(asked.path), "python": shlex.quote(sys.executable), "tool": str(Path(__file__).resolve())}
+    runs.write_json(asked.work / "jobs.json", plan | {"jobs": [job.name for job in jobs]})
+    command = [str(SNAKEMAKE), "--snakefile", str(paths.ROOT / "studies" / "Snakefile"), "--directory", str(asked.work)]
+    command += ["--rerun-incomplete", "--nolock", "--keep-going", "--rerun-triggers", "mtime"]
+    command += ["--scheduler", "greedy"]  # the jobs wait for nothing, so there is nothing to optimise
+    if not options:  # one job at a time, with every core
+        cores = str(os.cpu_count())
+        options = ["--cores", cores, "--set-threads", f"batch={cores}", "--retries", "2"]
+    return [*command, *options]
+
+
+def watch(asked: Study, jobs: Sequence[Job], process: subprocess.Popen) -> None:
+    """Print how far the jobs are whenever that changes, until Snakemake ends."""
+    start, before = time.monotonic(), asked.state(jobs)
+    last, total = None, sum(len(job.seeds) * study.images_of(job.config) for job in jobs)
+    ended = False
+    while not ended:
+        ended = process.poll() is not None
+        looked = time.monotonic()
+        state = asked.state(jobs)
+        trained, elapsed = state.images - before.images, time.monotonic() - start
+        left = f", about {hours((total - state.images) * elapsed / trained)} left" if trained and not ended else ""
+        counts = f"{state.done} of {len(jobs)} jobs done, {state.running} running, {len(state.failed)} failed"
+        if counts != last:
+            print(f"  {counts}{left}", flush=True)
+            last = counts
+        with suppress(subprocess.TimeoutExpired):
+            # looking costs at most a twentieth of the time, unless it takes very long
+            process.wait(min(60.0, max(1.0, 20 * (time.monotonic() - looked))))
+
+
+def gather(name: str) -> None:
+    """Write a study's table and say where it is."""
+    asked = study.load(name)
+    asked.gather()
+    where = paths.show(asked.table) if asked.rows else "none yet"
+    print(f"Results: {where} ({asked.coverage})", flush=True)
+
+
+def job(name: str, which: str) -> None:
+    """Train one job of a study; where it fails, leave a note of one sentence that says why."""
+    asked = study.load(name)
+    try:
+        asked.run(which)
+    except Exception as error:
+        sentence = why(error)
+        with suppress(OSError, StopIteration):
+            note = asked.note(next(job for job in asked.jobs if job.name == which))
+            note.write_text(f"{sentence}\n")
+        if isinstance(error, ValueError | DataError | OSError | FloatingPointError) or full(error):
+            raise MistakeError(sentence) from error
+        raise
+
+
+def full(error: BaseException) -> bool:
+    """Return whether a disk was full; libraries in other languages say so in words only."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error)
+
+
+def why(error: Exception) -> str:
+    """Return one sentence on what went wrong in a job, with the node's name."""
+    node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+    if full(error):
+        where = f" ({error.filename})" if getattr(error, "filename", None) else ""
+        return f"The disk is full on {node}{where}: make room there, then run the same command again."
+    said = " ".join(str(error).split()) or type(error).__name__
+    return f"On {node}: {said}"
+
+
+def executor(options: Sequence[str]) -> str | None:
+    """Return the executor that Snakemake's options name, directly or by a profile."""
+    for i, option in enumerate(options):
+        name, _, given = option.partition("=")
+        given = given or "".join(options[i + 1 : i + 2])
+        if name in ("--executor", "-e"):
+            return given
+        if name in ("--profile", "--workflow-profile"):
+            settings = Path(given) / "config.yaml"
+            if not settings.is_file():
+                raise MistakeError(f"{name} is {given!r}, but has to be a folder that holds config.yaml.")
+            found = (yaml.safe_load(settings.read_text()) or {}).get("executor")
+            if found:
+                return found
+    return None
+
+
+def reach_slurm() -> None:
+    """Make sure that Slurm's controller answers."""
+    if shutil.which("sinfo") is None:
+        raise MistakeError("Slurm cannot be reached: its commands (sbatch, sinfo) are not on this machine.")
+    try:
+        answer = subprocess.run(["sinfo", "--noheader"], capture_output=True, text=True, timeout=60, check=False)
+        said = answer.stderr.strip().splitlines()[-1:] if answer.returncode else []
+    except subprocess.TimeoutExpired:
+        said = ["sinfo does not answer within a minute"]
+    if said:
+        raise MistakeError(f"Slurm cannot be reached ({said[0]}): nothing was submitted.")
+
+
+def hours(seconds: float) -> str:
+    """Return a duration as hours and minutes, short ones in seconds."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60}:{minutes % 60:02d} h" if minutes >= 60 else f"{minutes} min"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'s' * (number != 1)}"
+
+
+def main() -> None:
+    """Run one of the actions."""
+    actions = {"plan": plan, "run": run, "job": job, "gather": gather}
+    action, *arguments = sys.argv[1:] or [""]
+    wanted = {"job": 2}.get(action, 1)
+    if action not in actions or len(arguments) < wanted or (action != "run" and len(arguments) > wanted):
+        sys.exit(__doc__)
+    try:
+        actions[action](*arguments)
+    except (MistakeError, ValueError, DataError) as mistake:
+        sys.exit(f"\n{mistake}")
+    except KeyboardInterrupt:
+        sys.exit("\nStopped. The same command goes on from here.")
+    except OSError as error:
+        sys.exit(f"\n{error.strerror}: {error.filename}. Put that right and run the same command again.")
+
+
+if __name__ == "__main__":
+    main()
