@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -50,8 +51,8 @@ def write_results():
     known = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     results = dict(sorted((known | TALLY).items()))
     RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-    before, rest = PAGE.read_text().split(HEAD)
-    PAGE.write_text(f"{before}{table(results)}\n{rest.partition(chr(10) * 2)[2]}")
+    old = re.compile(re.escape(HEAD) + r"(?:\|.*\n)*")
+    PAGE.write_text(old.sub(lambda _: table(results), PAGE.read_text()))
 
 
 def environment(**changes):
