@@ -136,8 +136,15 @@ test-cluster: .venv/installed
 	@$(MAKE) .venv-studies/installed data
 	@CLUSTER_TESTS=1 pytest -q -rs tests/test_cluster.py
 
-benchmark: .venv/installed
+# the packages that speed is measured against
+.venv/benchmarks: requirements-benchmarks.txt | .venv/installed
+	@$(python) -m pip install --disable-pip-version-check -q -r $<
+	@touch $@
+
+# alone on the machine, for nearly an hour on two cores; with a CUDA GPU, the GPU
+benchmark: .venv/benchmarks data
 	@$(python) benchmarks/cost.py
+	@$(python) benchmarks/speed.py
 
 lint: .venv/installed
 	@ruff check . && ruff format --check .

@@ -1,5 +1,6 @@
 """The published pages: whole, equal to their sources, and caught when one digit of them is wrong."""
 
+import csv
 import json
 import os
 import re

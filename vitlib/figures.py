@@ -10,6 +10,7 @@ import csv
 import inspect
 import math
 import re
+import statistics
 import textwrap
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -365,16 +366,18 @@ def plot_roofline(points: Sequence[tuple[str, float, float]], ridge: float, *, a
 
 def plot_throughput(rows: Sequence[tuple[str, float, float]], *, ax: Axes | None = None) -> Axes:
     """Draw for each model its images per second in its usual loop (grey) and in ours (blue), labelled."""
-    ax = ax or plt.subplots(figsize=(7.2, 0.56 * len(rows) + 1.1))[1]
+    ax = ax or plt.subplots(figsize=(WIDTH, 0.56 * len(rows) + 1.1))[1]
     for i, (_, usual, ours) in enumerate(reversed(rows)):
         for offset, value, colour, label in ((0.2, usual, GREY, "its usual loop"), (-0.2, ours, BLUE, "our loop")):
             ax.barh(i + offset, value, height=0.38, color=colour, label=label if i == 0 else None)
-            ax.text(value, i + offset, f"  {value:,.0f}", va="center", fontsize=8.5)
+            ax.text(value, i + offset, f"  {value:,.0f}", va="center", fontsize=9)
     ax.set_yticks(range(len(rows)), [name for name, *_ in reversed(rows)])
-    ax.set(xlabel="images trained on per second", xlim=(0, 1.15 * max(max(row[1:]) for row in rows)))
+    ax.set(xlabel="images trained on per second", xlim=(0, 1.2 * max(max(row[1:]) for row in rows)))
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.grid(axis="y", visible=False)
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    ax.figure.numbers = numbers(["model", "usual loop (images/s)", "our loop (images/s)"], rows)
     return ax
 
 
@@ -384,28 +387,37 @@ def plot_growth(panels: Mapping[str, Sequence[tuple[int, float, float]]]) -> Fig
     Args:
         panels: by the size's name, rows of (size, time, MACs), both over those of the first row.
     """
-    figure, axes = plt.subplots(1, len(panels), figsize=(1.75 * len(panels) + 0.6, 2.7), sharey=True)
-    for ax, (name, rows) in zip(axes, panels.items(), strict=True):
+    figure, axes = plt.subplots(2, 3, figsize=(WIDTH, 4.4), sharey=True)
+    for ax, (name, rows) in zip(axes.flat, panels.items(), strict=False):
         sizes = [size for size, *_ in rows]
-        for column, colour, style_, label in ((2, GREY, "--", "MACs"), (1, BLUE, "-", "time")):
-            ax.plot(sizes, [row[column] for row in rows], style_, color=colour, marker="o", markersize=4, label=label)
+        for column, colour, line in ((2, GREY, "--"), (1, BLUE, "-")):
+            ax.plot(sizes, [row[column] for row in rows], line, color=colour, marker="o", markersize=4)
         ax.set(xscale="log", yscale="log", xlabel=name)
-        ax.set_xticks(sizes, [f"{size:,}" for size in sizes], fontsize=8)
+        ax.set_xticks(sizes, [f"{size:,}" for size in sizes])
         ax.minorticks_off()
-    axes[0].set_ylabel("of an image, over the first")
-    axes[0].yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes[0].legend(loc="upper left")
+        ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("over the smallest")
+    for ax in axes.flat[len(panels) :]:
+        ax.set_axis_off()
+        ax.plot([], [], color=BLUE, marker="o", markersize=4, label="time of an image")
+        ax.plot([], [], "--", color=GREY, marker="o", markersize=4, label="its MACs")
+        ax.legend(loc="center")
+    rows = [(name, *row) for name, panel in panels.items() for row in panel]
+    figure.numbers = numbers(["size", "value", "time over the smallest", "MACs over the smallest"], rows)
     return figure
 
 
 def plot_races(races: Mapping[str, Sequence[float]], *, ax: Axes | None = None) -> Axes:
     """Draw for each name the seconds of its races as dots, and their median as a line."""
-    ax = ax or plt.subplots(figsize=(7.2, 0.5 * len(races) + 1.0))[1]
+    ax = ax or plt.subplots(figsize=(WIDTH, 0.5 * len(races) + 1.0))[1]
     for i, seconds in enumerate(reversed(races.values())):
         ax.plot(seconds, [i] * len(seconds), "o", color=BLUE, markersize=7, alpha=0.7)
-        middle = sorted(seconds)[len(seconds) // 2]
+        middle = statistics.median(seconds)
         ax.plot([middle, middle], [i - 0.28, i + 0.28], color="black", linewidth=1.5)
     ax.set_yticks(range(len(races)), list(reversed(races)))
     ax.set(xlabel="seconds", xlim=(0, None), ylim=(-0.6, len(races) - 0.4))
     ax.grid(axis="y", visible=False)
+    rows = [(name, second) for name, seconds in races.items() for second in seconds]
+    ax.figure.numbers = numbers(["loop", "seconds"], rows)
     return ax
