@@ -197,7 +197,7 @@ def test_nothing_half_written_is_gathered(lay):
     with (folder / "seed-0" / "model.safetensors").open("ab") as file:
         file.write(b"x")
     asked = lay()
-    with pytest.raises(ValueError, match=r"seed-0/model.safetensors has SHA-256 .* but its manifest says"):
+    with pytest.raises(ValueError, match=r"seed-0/model.safetensors has SHA-256 .* but SHA256SUMS beside it says"):
         asked.gather()
     assert not asked.table.exists()
 

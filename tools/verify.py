@@ -29,6 +29,8 @@ ORIGINS = {
     "reconcile": "vitlib/reconcile.py",
     "homework": "vitlib/homework.json",
     "beside_homework": "vitlib/homework.json",
+    "TransformerEncoder": "vitlib/model.py",
+    "attention": "vitlib/model.py",
     "data": "Fashion-MNIST",
     "load_run": "the run",
     "train": "the run",
@@ -36,7 +38,7 @@ ORIGINS = {
 NUMBER = re.compile(r"(?<![\w.])[-+−]?\d+(?:,\d{3})*(?:\.\d+)?(?!\w)")
 GLUED = re.compile(r"\{glue:text\}`(?:([\w.]+)::)?(\w+)(?::[^`]*)?`")
 NO_PROSE = re.compile(r"\$\$.*?\$\$|\$[^$]*\$|\{[\w:]+\}`[^`]*`|`[^`]*`", re.DOTALL)  # formulas, references, code
-MADE_BY = re.compile(r"^\| `([\w./]+)`[^|]*\| `([^`]+)` \|", re.MULTILINE)
+MADE_BY = re.compile(r"^\| `([\w./*-]+)`[^|]*\| `([^`]+)` \|", re.MULTILINE)
 
 
 # ---- where the numbers of a page come from -------------------------------------------------------------------------
@@ -53,16 +55,26 @@ def text(cell: dict[str, Any]) -> str:
 
 
 def files_read(tree: ast.AST) -> set[str]:
-    """Return the files that a piece of code opens: ``paths.ROOT / "studies" / "a.csv"``, or the other pages."""
+    """Return the files that a piece of code opens: ``paths.ROOT / "studies" / "a.csv"``, ``study.load("a")``, or the
+    other pages. A name with a part that is computed stands for all files that it fits.
+    """
     found = {"papermill's notes in the pages"} if "paths.home()" in ast.unparse(tree) else set()
     for node in ast.walk(tree):
         names, part = [], node
-        while isinstance(part, ast.BinOp) and isinstance(part.op, ast.Div) and isinstance(part.right, ast.Constant):
-            names.append(str(part.right.value))
+        while isinstance(part, ast.BinOp) and isinstance(part.op, ast.Div):
+            pieces = part.right.values if isinstance(part.right, ast.JoinedStr) else [part.right]
+            names.append("".join(str(piece.value) if isinstance(piece, ast.Constant) else "*" for piece in pieces))
             part = part.left
         if names and ast.unparse(part) == "paths.ROOT":
-            found.add("/".join(reversed(names)))
+            found |= files_of("/".join(reversed(names)))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "study.load":
+            found.add(f"studies/results/{ast.literal_eval(node.args[0])}.csv")
     return {name for name in found if not any(other.startswith(f"{name}/") for other in found)}
+
+
+def files_of(name: str) -> set[str]:
+    """Return the files of the project that a name with ``*`` fits, or the name itself where it has none."""
+    return {paths.show(path) for path in paths.ROOT.glob(name)} if "*" in name else {name}
 
 
 def origins(page: dict[str, Any]) -> tuple[dict[int, set[str]], dict[str, set[str]]]:
@@ -276,7 +288,8 @@ def verify() -> list[str]:
         values = {name: glued(page) for name, page in pages.items()}
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         return [f"a page in book/ is damaged ({error}): restore it"]
-    makers = dict(MADE_BY.findall((book / "reproduce.md").read_text()))
+    made = MADE_BY.findall((book / "reproduce.md").read_text())  # a name may hold *
+    makers = {name: command for pattern, command in made for name in files_of(pattern)}
     for name, page in pages.items():
         wrong += check_page(name, page)
         of_cell, of_key = origins(page)

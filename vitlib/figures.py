@@ -68,6 +68,9 @@ class Shown:
     def __init__(self, kind: str, form: str, numbers: str, **metadata: int) -> None:
         self.forms, self.metadata = {kind: form, "text/csv": numbers}, {kind: metadata}
 
+    def __repr__(self) -> str:  # the same each time, for nbval compares it too
+        return f"<{', '.join(self.forms)}>"
+
     def _repr_mimebundle_(
         self, include: object = None, exclude: object = None
     ) -> tuple[dict[str, str], dict[str, Any]]:

@@ -165,10 +165,10 @@ def test_a_file_that_is_not_as_committed_and_a_commit_that_is_not_there_are_foun
     git("commit", "-m", "all")
     (wrong,) = list(verify.check_run(load_run("runs/report")))
     assert "which is not in this repository" in wrong
-    assert list(verify.check_file("studies/recipe.csv", {"studies/recipe.csv": "x"})) == []
-    with (project / "studies" / "recipe.csv").open("a") as file:
+    assert list(verify.check_file("studies/results/recipe.csv", {"studies/results/recipe.csv": "x"})) == []
+    with (project / "studies" / "results" / "recipe.csv").open("a") as file:
         file.write("\n")
-    (wrong,) = list(verify.check_file("studies/recipe.csv", {"studies/recipe.csv": "x"}))
+    (wrong,) = list(verify.check_file("studies/results/recipe.csv", {"studies/results/recipe.csv": "x"}))
     assert "is not as committed" in wrong
 
 
