@@ -55,8 +55,9 @@ def text(cell: dict[str, Any]) -> str:
 
 
 def files_read(tree: ast.AST) -> set[str]:
-    """Return the files that a piece of code opens: ``paths.ROOT / "studies" / "a.csv"``, ``study.load("a")``, or the
-    other pages. A name with a part that is computed stands for all files that it fits.
+    """Return the files that a piece of code opens: ``paths.ROOT / "a.csv"``, ``study.load("a")``, or the other pages.
+
+    A name with a part that is computed stands for all files that it fits.
     """
     found = {"papermill's notes in the pages"} if "paths.home()" in ast.unparse(tree) else set()
     for node in ast.walk(tree):
