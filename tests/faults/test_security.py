@@ -151,7 +151,7 @@ def test_site_and_notebooks_carry_nothing_of_the_machine_that_made_them(pages):
     files = [*NOTEBOOKS, *(path for path in pages.folder.rglob("*") if path.is_file())]
     files += [
         *(paths.ROOT / "runs" / "report").iterdir(),
-        *(paths.ROOT / "studies").glob("*.[cj]s*"),
+        *(paths.ROOT / "studies").rglob("*.[cj]s*"),
         *(paths.ROOT / "benchmarks" / "results").glob("*"),
     ]
     assert len(files) > 60

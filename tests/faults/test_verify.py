@@ -113,7 +113,7 @@ BREAKS = {
     "another commit": (change("book/provenance.ipynb", "`9181821db05c`", "`9181821db05d`"), "does not name the code"),
     "a study's data gone": (remove("studies/results/recipe.csv"), "studies/results/recipe.csv is not there"),
     "a study's data cut": (lambda p: (p / "studies/counting.json").write_text("{"), "counting.json is damaged"),
-    "a study without a maker": (change("book/reproduce.md", "`python studies/recipe.py`", "nobody"), "has no maker"),
+    "a study without a maker": (change("book/reproduce.md", "`make study STUDY=recipe`", "nobody"), "has no maker"),
     "settings altered": (change("runs/report/config.json", '"epochs": 30', '"epochs": 29'), "config.json has SHA-256"),
     "history altered": (change("runs/report/history.csv", "\n30,", "\n31,"), "history.csv has SHA-256"),
     "metrics gone": (remove("runs/report/metrics.json"), "runs/report has no metrics.json"),
