@@ -43,6 +43,7 @@ SchedulerParameters=sched_interval=1,sched_min_interval=100000
 ReturnToService=2
 SlurmdTimeout={dead_after}
 KillWait=2
+MinJobAge=86400
 SlurmdParameters=config_overrides
 PartitionName=main Nodes=ALL Default=YES State=UP
 """

@@ -44,7 +44,7 @@ PROFILE = """
 executor: slurm
 jobs: 12
 retries: 2
-default-resources: {{mem_mb: 500, runtime: 10}}
+default-resources: {{mem_mb: 500, runtime: 300}}
 latency-wait: 30
 slurm-status-command: squeue
 slurm-init-seconds-before-status-checks: 2

@@ -235,6 +235,17 @@ def test_the_plan_counts_jobs_images_and_hours_from_what_was_measured(lay, capsy
     assert study.speed(small) == (3 * 2 * 256 / seconds, "the 3 runs of this study that are there")
 
 
+def test_a_snakemake_that_waits_for_forgotten_jobs_is_ended_when_all_are_finished(lay, monkeypatch, capsys):
+    asked = lay()
+    run_all(asked)
+    asked.table.unlink()
+    monkeypatch.setattr(tool, "GRACE", 1)
+    waiting = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    tool.watch(asked, asked.jobs, waiting)
+    assert waiting.returncode == -signal.SIGINT
+    assert "2 of 2 jobs done, 0 running, 0 failed" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("seconds", "words"), [(42, "42 s"), (600, "10 min"), (3600, "1:00 h"), (36_300, "10:05 h")])
 def test_durations_read_well(seconds, words):
     assert tool.hours(seconds) == words

@@ -30,6 +30,7 @@ from vitlib import paths, runs, study
 from vitlib.data import DataError
 from vitlib.study import Job, Study
 
+GRACE = 30  # seconds that Snakemake has to notice that all jobs are finished
 SNAKEMAKE = paths.ROOT / ".venv-studies" / "bin" / "snakemake"
 
 
@@ -137,9 +138,21 @@ def watch(asked: Study, jobs: Sequence[Job], process: subprocess.Popen) -> None:
         if counts != last:
             print(f"  {counts}{left}", flush=True)
             last = counts
+        if state.done == len(jobs) and not ended:
+            end(process)
+            continue
         with suppress(subprocess.TimeoutExpired):
             # looking costs at most a twentieth of the time, unless it takes very long
             process.wait(min(60.0, max(1.0, 20 * (time.monotonic() - looked))))
+
+
+def end(process: subprocess.Popen) -> None:
+    """End a Snakemake whose jobs are all finished: it may wait for word of one that the scheduler has forgotten."""
+    try:
+        process.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait()
 
 
 def gather(name: str) -> None:
