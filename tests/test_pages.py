@@ -70,6 +70,7 @@ def test_a_page_names_no_folder_of_the_machine_that_made_it(name):
     content = (paths.ROOT / "book" / name).read_text()
     assert str(paths.ROOT) not in content
     assert not re.search(r"/(home|root|Users|tmp)/", content)
+    assert " at 0x" not in content  # nor an address in its memory
 
 
 @each_page

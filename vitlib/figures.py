@@ -68,8 +68,8 @@ class Shown:
     def __init__(self, kind: str, form: str, numbers: str, **metadata: int) -> None:
         self.forms, self.metadata = {kind: form, "text/csv": numbers}, {kind: metadata}
 
-    def __repr__(self) -> str:  # the same each time, for nbval compares it too
-        return f"<{', '.join(self.forms)}>"
+    def __repr__(self) -> str:
+        return f"Shown({', '.join(self.forms)})"  # without an address, which differs every time
 
     def _repr_mimebundle_(
         self, include: object = None, exclude: object = None
@@ -318,13 +318,12 @@ def plot_share(
     """Draw named curves of a share against the number of tokens on a logarithmic axis, and marked points with text."""
     ax = ax or plt.subplots(figsize=(WIDTH, 3.2))[1]
     for (name, (tokens, share)), color in zip(curves.items(), (BLUE, ORANGE, GREEN), strict=False):
-        ax.plot(tokens, share, color=color)
-        x, y = min(zip(tokens, share, strict=True), key=lambda point: abs(point[1] - 0.75))
-        ax.annotate(name, (x, y), xytext=(5, -9), textcoords="offset points", color=color)
+        ax.plot(tokens, share, color=color, label=name)
     for x, y, text in marks:
         ax.plot(x, y, "o", color="black", markersize=5)
         ax.annotate(text, (x, y), xytext=(0, 8), textcoords="offset points", ha="right", fontsize=9)
     ax.set(xscale="log", xlabel="tokens, N", ylabel="share of the layer's MACs", ylim=(0, 1))
+    ax.legend(loc="upper left")
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     rows = [(name, float(x), float(y)) for name, points in curves.items() for x, y in zip(*points, strict=True)]
     ax.figure.numbers = numbers(["curve", "tokens", "share"], [*rows, *((text, x, y) for x, y, text in marks)])
@@ -360,7 +359,9 @@ def plot_roofline(points: Sequence[tuple[str, float, float]], ridge: float, *, a
     for group in together:
         ax.plot([x for _, x, _ in group], [y for *_, y in group], "o", color=BLUE, markersize=6, alpha=0.8)
         text = "\n".join(name for name, *_ in group)
-        ax.annotate(text, group[0][1:], xytext=(8, -4), textcoords="offset points", fontsize=8.5, va="top")
+        right = group[0][1] > ridge  # there the letters have room beside the points, elsewhere under them
+        place, side = (group[0][1:], "left") if right else ((group[0][1], min(y for *_, y in group)), "center")
+        ax.annotate(text, place, xytext=(8 * right, -6), textcoords="offset points", fontsize=8.5, va="top", ha=side)
     ax.set(xscale="log", yscale="log", xlim=(low, high))
     ax.set(xlabel="arithmetic intensity (FLOPs per byte moved)", ylabel="speed over the peak of products")
     ax.figure.numbers = numbers(["operation", "FLOPs per byte", "speed over the peak"], points)
