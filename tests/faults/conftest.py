@@ -1,5 +1,7 @@
 """What was tried is said at the end, and kept where all of it was tried."""
 
+import os
+
 import pytest
 
 from tests.faults import trial
@@ -16,3 +18,9 @@ def pytest_terminal_summary(terminalreporter):
 def pytest_sessionfinish(exitstatus):
     if trial.FULL and trial.TALLY and exitstatus == pytest.ExitCode.OK:
         trial.write_results()
+
+
+@pytest.fixture(autouse=True)
+def _home_as_before(monkeypatch):
+    """Undo after each test what a tool that ran in this process did to the report's home."""
+    monkeypatch.setenv("REPORT_HOME", os.environ.get("REPORT_HOME", ""))
