@@ -201,6 +201,8 @@ def document(result: dict[str, Any]) -> str:
     for jobs, took in result["graph"].items():
         cells = f"{took['plan']:.1f} | {took['graph']:.1f} | {took['memory'] / 1e6:,.0f} | {took['look']:.1f}"
         lines.append(f"| {int(jobs):,} | {cells} |")
+    if rounds < 3:
+        lines += ["", f"So few rounds ({rounds}) on a machine that has other work tell sizes, not differences."]
     if result["submission"]:
         lines += ["", *outlook(result)]
     return "\n".join(lines) + "\n"
@@ -224,9 +226,9 @@ def outlook(result: dict[str, Any]) -> list[str]:
         The one submitting process comes next. It has the graph after {tool.hours(took["graph"])}, in
         {took["memory"] / 1e6:,.0f} MB, and takes {each:.2f} s a submission: {nodes:,} nodes have a job each after
         {filled}, all jobs are submitted after {submitted}. Where jobs are shorter than the first of these, nodes wait
-        for it: then `slurm-array-jobs: all` in the profile submits up to 1,000 jobs in one call. A look at all jobs asks
-        for at most {jobs * len(runs.FILES):,} files, {looked} at a millisecond each, and is made less often the longer
-        it takes. `jobs:` in the profile has to be larger than the number of nodes and smaller than what Slurm keeps,
+        for it: then `slurm-array-jobs: all` in the profile submits up to 1,000 jobs in one call. A look at all jobs
+        asks for at most {jobs * len(runs.FILES):,} files, {looked} at a millisecond each, and is made less often the
+        longer it takes. `jobs:` in the profile has to be larger than the number of nodes and smaller than what Slurm keeps,
         10,000 by default (`MaxJobCount`), finished ones of the last five minutes included.
     """
     return [textwrap.fill(" ".join(first.split()), 118), "", textwrap.fill(" ".join(second.split()), 118)]
