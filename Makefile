@@ -1,5 +1,6 @@
-# make report · make test · make test-browser · make html · make pdf · make publish · make benchmark ·
-# make study STUDY=name · make test-cluster: each sets up .venv by itself and is safe to repeat.
+# make report · make test · make test-browser · make test-faults · make test-cluster · make verify · make audit ·
+# make performance · make html · make pdf · make publish · make benchmark · make study STUDY=name: each sets up .venv
+# by itself and is safe to repeat.
 # PROFILE=cpu|gpu|smoke (by default gpu where CUDA is there, else cpu), PYTHON=/path/to/python3.11 or newer,
 # FASHION_MNIST=/folder/of/your/own with the data's four files.
 
@@ -13,11 +14,12 @@ python := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport REPORT_HOME
 
-.PHONY: help report test test-browser html pdf publish benchmark lint rerun data published study test-cluster
+.PHONY: help report test test-browser test-faults test-cluster performance verify audit html pdf publish benchmark
+.PHONY: study lint rerun data published rendered
 help:
-	@sed -n '1,4s/^# //p' Makefile
+	@sed -n '1,5s/^# //p' Makefile
 
-.venv/installed: requirements.txt
+.venv/installed: requirements.txt pyproject.toml
 	@tools/setup.sh
 
 data: .venv/installed
@@ -28,7 +30,8 @@ data: .venv/installed
 report publish: .venv/installed
 	@profile=$${PROFILE:-$$($(python) -c 'import torch; print("gpu" if torch.cuda.is_available() else "cpu")')}; \
 	$(python) tools/report.py check "$$profile"; \
-	$(MAKE) $(if $(filter publish,$@),published,rerun) PROFILE="$$profile"
+	$(python) tools/report.py alone "build/$$profile" \
+		$(MAKE) $(if $(filter publish,$@),published,rerun) PROFILE="$$profile"
 
 published:
 	@$(python) tools/report.py publish $(PROFILE)
@@ -61,8 +64,13 @@ $(home)/html/index.html: $(pages) $(prose)
 # ---- what is published: book/ and runs/ ----------------------------------------------------------------------------
 
 html: .venv/installed
+	@$(python) tools/report.py alone build/published $(MAKE) rendered
+
+rendered:
 	@echo "rendering the published book ..."
-	@$(call render,book,book)
+	@mkdir -p build/published book/_build
+	@$(call render,book,build/published)
+	@rm -rf book/_build/html && mv build/published/_build/html book/_build/html
 	@echo "The report: book/_build/html/index.html"
 
 pdf: html
@@ -76,15 +84,39 @@ render = jupyter-book build $(1) --path-output $(2) --all -W -n --keep-going >$(
 test: data
 	@pytest --nbval -q -rs
 
-# every page in Chromium, judged by axe-core too (from npm, into build/)
-axe := build/axe/node_modules/axe-core/axe.min.js
+# every page in Chromium, judged by axe-core and Lighthouse too (from npm, into build/; no other browser is fetched)
+judges := build/browser/node_modules/.package-lock.json
 
-$(axe):
+$(judges):
 	@command -v npm >/dev/null || { echo "npm is not on this machine: install it (Debian: apt-get install npm)." >&2; exit 1; }
-	@npm install --silent --no-save --no-package-lock --ignore-scripts --prefix build/axe axe-core@4.14.1
+	@npm install --silent --no-save --no-package-lock --ignore-scripts --prefix build/browser \
+		axe-core@4.14.1 lighthouse@12.8.2 && touch $@
 
-test-browser: .venv/installed $(axe)
-	@BROWSER_TESTS=full pytest -q -rs tests/test_browser.py
+test-browser: .venv/installed $(judges)
+	@BROWSER_TESTS=full pytest -q -rs tests/test_browser.py tests/test_pdf.py
+
+# Lighthouse's opinion of the speed, too: by hand, since it depends on what else the machine does
+performance: .venv/installed $(judges)
+	@BROWSER_TESTS=performance pytest -q tests/test_browser.py -k lighthouse
+
+# what make test tries a sample of; FAULT_SEED=7 draws the same moments and inputs again, FAULTS="-k killed" picks tests
+test-faults: data
+	@FAULT_TESTS=full pytest -q -rs tests/faults $(FAULTS)
+
+verify: data
+	@$(python) tools/verify.py
+
+# known faults of the pinned packages, and the bill of materials (CycloneDX), by tools in an environment of their own
+build/audit/installed: requirements-audit.txt
+	@python3 -m venv --clear build/audit
+	@build/audit/bin/python -m pip install --disable-pip-version-check --quiet --require-hashes --only-binary :all: -r $<
+	@touch $@
+
+audit: build/audit/installed
+	@build/audit/bin/cyclonedx-py requirements requirements.txt --of JSON -o build/sbom.json
+	@echo "The bill of materials: build/sbom.json"
+	@build/audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.txt || { \
+		echo "A package has known faults, or the database of faults does not answer: pip-audit's words are above." >&2; exit 1; }
 
 # ---- studies: recipes and seeds as a graph of jobs (docs/studies.md) -----------------------------------------------
 
@@ -104,8 +136,15 @@ test-cluster: .venv/installed
 	@$(MAKE) .venv-studies/installed data
 	@CLUSTER_TESTS=1 pytest -q -rs tests/test_cluster.py
 
-benchmark: .venv/installed
+# the packages that speed is measured against
+.venv/benchmarks: requirements-benchmarks.txt | .venv/installed
+	@$(python) -m pip install --disable-pip-version-check -q -r $<
+	@touch $@
+
+# alone on the machine, for nearly an hour on two cores; with a CUDA GPU, the GPU
+benchmark: .venv/benchmarks data
 	@$(python) benchmarks/cost.py
+	@$(python) benchmarks/speed.py
 
 lint: .venv/installed
 	@ruff check . && ruff format --check .

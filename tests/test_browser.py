@@ -1,14 +1,24 @@
 """What a reader's browser does with the published pages: Chromium, opened from a file, without a network.
 
-`make test` looks at a sample of the pages; `make test-browser` looks at all of them and has axe-core judge each.
+`make test` looks at a sample of the pages; `make test-browser` looks at all of them and has axe-core and Lighthouse
+judge each; `make performance` asks Lighthouse about the speed as well.
 """
 
+import csv
+import gzip
+import json
 import os
 import random
 import shutil
+import subprocess
+import threading
 from dataclasses import asdict
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
+from zipfile import ZipFile
 
 import pytest
 from bs4 import BeautifulSoup
@@ -18,8 +28,10 @@ from playwright.sync_api import sync_playwright
 from vitlib import ViTConfig, calculator, cost, paths
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-FULL = os.environ.get("BROWSER_TESTS") == "full"
-AXE = paths.ROOT / "build" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
+ASKED = os.environ.get("BROWSER_TESTS")
+FULL = ASKED in ("full", "performance")
+JUDGES = paths.ROOT / "build" / "browser" / "node_modules"
+AXE, LIGHTHOUSE = JUDGES / "axe-core" / "axe.min.js", JUDGES / "lighthouse" / "cli" / "index.js"
 TOC = (paths.ROOT / "_toc.yml").read_text()
 ALL = ["index", *(line.split("file:")[1].strip() for line in TOC.splitlines() if "file:" in line), "search", "genindex"]
 NAMES = ALL if FULL else ["index", "04_encoder_cost"]
@@ -28,15 +40,23 @@ each_theme = pytest.mark.parametrize("theme", ["light", "dark"])
 
 
 @pytest.fixture(scope="module")
-def browser():
+def chromium():
+    """Return the path of Chromium; without one the tests are skipped, in CI and in full runs they fail."""
     executable = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
     if executable is None:
         sentence = "no Chromium on this machine: install it (Debian: apt-get install chromium) to check the pages in it"
-        if os.environ.get("CI") or FULL:
+        if FULL:
+            pytest.exit(sentence, returncode=1)
+        if os.environ.get("CI"):
             pytest.fail(sentence)
         pytest.skip(sentence)
+    return executable
+
+
+@pytest.fixture(scope="module")
+def browser(chromium):
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        browser = driver.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         yield browser
         browser.close()
 
@@ -117,7 +137,7 @@ def test_a_page_is_whole_without_a_network_and_light(opened, site, name):
     assert (formulas["empty"], formulas["raw"], formulas["font"]) == (0, 0, True)
     assert (name == "04_encoder_cost") <= (formulas["count"] > 20)
     assert page.get_attribute("meta[name=description]", "content")
-    files = {site / unquote(urlsplit(url).path) for url in page.asked}
+    files = {site / unquote(urlsplit(url).path) for url in page.asked if url.startswith("file:")}
     assert sum(path.stat().st_size for path in files) <= 1.5e6
 
 
@@ -142,6 +162,64 @@ def test_axe_finds_no_violation(opened, name, theme):
         page.evaluate(AXE.read_text())
         found = page.evaluate("axe.run({ preload: false })")["violations"]
         assert not [(rule["id"], node["target"], node["failureSummary"]) for rule in found for node in rule["nodes"]]
+
+
+class Host(SimpleHTTPRequestHandler):
+    """Serves a folder as hosts of static pages do: texts compressed, and to be kept."""
+
+    def log_message(self, *_):
+        pass
+
+    def send_head(self):
+        path = Path(self.translate_path(self.path))
+        if path.suffix not in (".html", ".css", ".js", ".svg") or not path.is_file():
+            return super().send_head()
+        content = gzip.compress(path.read_bytes())
+        self.send_response(200)
+        for name, value in (
+            ("Content-Type", self.guess_type(str(path))),
+            ("Content-Encoding", "gzip"),
+            ("Content-Length", str(len(content))),
+            ("Cache-Control", "max-age=31536000"),
+        ):
+            self.send_header(name, value)
+        self.end_headers()
+        return BytesIO(content)
+
+
+@pytest.fixture(scope="module")
+def address(site):
+    """Return where the book is served on this machine."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Host, directory=str(site))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.skipif(not FULL, reason="Lighthouse judges the pages in make test-browser")
+@each_page
+def test_lighthouse_gives_at_least_95(chromium, address, name):
+    assert LIGHTHOUSE.is_file(), "Lighthouse is not there: make test-browser fetches it"
+    wanted = ["accessibility", "best-practices", "seo"] + ["performance"] * (ASKED == "performance")
+    command = ["node", str(LIGHTHOUSE), f"{address}/{name}.html", "--output=json", "--quiet"]
+    command += [f"--only-categories={','.join(wanted)}", f"--chrome-flags=--headless=new {' '.join(ARGUMENTS)}"]
+    result = subprocess.run(
+        [*command, "--disable-full-page-screenshot"],
+        env=os.environ | {"CHROME_PATH": chromium},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    report = json.loads(result.stdout)
+    scores = {kind: 100 * report["categories"][kind]["score"] for kind in wanted}
+    lost = {
+        audit["id"]: report["audits"][audit["id"]].get("displayValue", "")
+        for kind in wanted
+        for audit in report["categories"][kind]["auditRefs"]
+        if audit["weight"] and (report["audits"][audit["id"]]["score"] or 0) < 1
+    }
+    assert min(scores.values()) >= 95, (scores, lost)
 
 
 def luminance(colour):
@@ -242,11 +320,83 @@ def test_every_link_inside_the_report_leads_somewhere(site):
     assert broken == []
 
 
-def test_a_notebooks_page_links_to_its_notebook(site):
+def kept(source):
+    """Return the numbers that the published page of a notebook keeps, by the file's name on the site."""
+    found, tables = {}, 0
+    for cell in json.loads((paths.ROOT / "book" / source.name).read_text())["cells"]:
+        for output in cell.get("outputs", ()):
+            if numbers := "".join(output.get("data", {}).get("text/csv", "")):
+                figure = cell["metadata"].get("mystnb", {}).get("figure")
+                tables += figure is None
+                found[f"{figure['name'] if figure else f'table-{tables}'}.csv"] = numbers
+    return found
+
+
+def test_a_notebooks_page_links_to_its_notebook_and_to_the_numbers_that_it_shows(site):
     for source in (paths.ROOT / "notebooks").glob("*.ipynb"):
         page = BeautifulSoup((site / f"{source.stem}.html").read_text(), "html.parser")
         links = {link["href"] for link in page.select(".page-notebook a[download]")}
-        assert links == {f"_sources/{source.name}", f"_sources/notebooks/{source.name}"}
+        bundle = f"_numbers/{source.stem}/{source.stem}-numbers.zip"
+        assert links == {f"_sources/{source.name}", f"_sources/notebooks/{source.name}", bundle}
+        with ZipFile(site / bundle) as archive:
+            assert {name: archive.read(name).decode() for name in archive.namelist()} == kept(source)
+        for figure in page.select("figure"):
+            (link,) = figure.select("figcaption a[download]")
+            assert (site / link["href"]).read_text() == kept(source)[f"{figure['id']}.csv"]
+
+
+# ---- a closer look -------------------------------------------------------------------------------------------------
+
+
+@each_theme
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_square_of_the_confusion_matrix_says_what_it_counts(opened, theme, width):
+    page = opened("03_per_class", theme, width, has_touch=True)
+    rows = list(csv.reader(kept(Path("03_per_class.ipynb"))["fig-confusion.csv"].splitlines()))
+    classes, counts = rows[0][1:], [[int(n) for n in row[1:]] for row in rows[1:]]
+    squares, line = page.locator(".confusion td[data-detail]"), page.locator(".confusion + .detail")
+    assert [int(text.replace("·", "0")) for text in squares.all_inner_texts()] == [n for row in counts for n in row]
+
+    def said(i, j):
+        answer = "recognised" if i == j else f"taken for {classes[j]}"
+        count, total = counts[i][j], sum(counts[i])
+        return f"{classes[i]} {answer}: {count} of {total:,} ({100 * count / total:.1f}\u00a0% of the row)"
+
+    squares.nth(6).hover()
+    assert line.inner_text() == said(0, 6)
+    squares.nth(62).tap()
+    assert line.inner_text() == said(6, 2)
+    squares.nth(62).focus()
+    for key, place in (("ArrowRight", (6, 3)), ("ArrowDown", (7, 3)), ("ArrowLeft", (7, 2)), ("ArrowUp", (6, 2))):
+        page.keyboard.press(key)
+        assert line.inner_text() == said(*place)
+    assert page.locator(".confusion [tabindex='0']").count() == 1
+    for key, place in (("Home", (0, 0)), ("End", (9, 9))):
+        page.keyboard.press(key)
+        assert line.inner_text() == said(*place)
+
+
+def test_a_mistake_says_what_the_network_thought(opened):
+    page = opened("03_per_class", width=360, has_touch=True)
+    rows = list(csv.DictReader(kept(Path("03_per_class.ipynb"))["fig-mistakes.csv"].splitlines()))
+    pictures, line = page.locator(".gallery [data-detail]"), page.locator(".gallery + .detail")
+    assert pictures.count() == len(rows) > 10
+    for i, row in enumerate(rows):
+        pictures.nth(i).tap()
+        for part in (f"Test image {int(row['test image']):,}", row["label"], row["answer"]):
+            assert part in line.inner_text()
+        assert f"{row['answer']} {100 * float(row[row['answer']]):.2f}\u00a0%" in line.inner_text()
+    pictures.first.focus()
+    page.keyboard.press("ArrowDown")
+    below = page.evaluate("document.activeElement.getBoundingClientRect().left")
+    assert below == pictures.first.bounding_box()["x"]
+
+
+def test_without_scripts_nothing_of_the_figures_is_missing(opened):
+    page = opened("03_per_class", java_script_enabled=False)
+    assert page.locator(".confusion td[data-detail]").first.inner_text().isdigit()
+    assert "→" in page.locator(".gallery li").first.inner_text()
+    assert page.locator(".detail").count() == 0
 
 
 # ---- the calculator ------------------------------------------------------------------------------------------------
@@ -324,3 +474,85 @@ def test_the_address_keeps_the_state(page):
 def test_settings_of_the_homework_are_the_first_preset():
     first = next(iter(calculator.PRESETS.values()))[0]
     assert asdict(first) == asdict(ViTConfig())
+
+
+# ---- the policy ----------------------------------------------------------------------------------------------------
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *words):
+        """Say nothing."""
+
+
+@pytest.fixture
+def served():
+    """Return a function that serves a folder on this machine and returns its address."""
+    servers = []
+
+    def serve(folder):
+        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder)))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+WRITTEN = """
+<script>document.documentElement.dataset.inline = "ran"</script>
+<img src="_static/favicon.svg" onload="document.documentElement.dataset.handler = 'ran'" alt="">
+<script src="https://example.org/script.js"></script>
+<img src="https://example.org/picture.png" alt="">
+<style>.bd-header { background: url("https://example.org/ground.png") }</style>
+<iframe src="https://example.org/frame.html"></iframe>
+"""
+
+
+@pytest.mark.parametrize("policy", [True, False], ids=["with", "without"])
+@pytest.mark.parametrize("over", ["file", "http"])
+def test_the_policy_stops_what_is_written_into_a_page(browser, site, served, tmp_path, over, policy):
+    folder = shutil.copytree(site, tmp_path / "site")
+    page = BeautifulSoup((folder / "index.html").read_text(), "html.parser")
+    page.select_one("article").append(BeautifulSoup(WRITTEN, "html.parser"))
+    if not policy:
+        page.select_one("meta[http-equiv]").decompose()
+    (folder / "index.html").write_text(str(page))
+    context, asked = browser.new_context(), []
+
+    def answer(route):
+        asked.append(route.request.url)
+        route.abort()
+
+    context.route("https://example.org/**", answer)
+    opened = context.new_page()
+    opened.goto((folder / "index.html").as_uri() if over == "file" else f"{served(folder)}/index.html")
+    opened.wait_for_load_state()
+    ran = opened.evaluate("[document.documentElement.dataset.inline, document.documentElement.dataset.handler]")
+    context.close()
+    assert ran == ([None, None] if policy else ["ran", "ran"])
+    assert (asked == []) == policy
+
+
+def test_the_site_works_where_it_is_served(browser, site, served):
+    wrong, address = [], served(site)
+    page = browser.new_page()
+    page.on("console", lambda said: wrong.append(said.text) if said.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.goto(f"{address}/search.html?q=softmax")
+    page.wait_for_selector("#search-results li .context, #search-results li p")
+    for name in NAMES:
+        page.goto(f"{address}/{name}.html")
+        page.wait_for_load_state()
+    page.close()
+    assert wrong == []
+
+
+def test_the_buttons_of_the_theme_work_under_the_policy(opened):
+    page = opened("index")
+    page.evaluate("window.print = () => { document.title = 'printed'; }")
+    page.evaluate("document.querySelector('.btn-download-pdf-button').click()")
+    assert page.title() == "printed"
+    page.click(".btn-fullscreen-button")
+    page.wait_for_function("document.fullscreenElement !== null")

@@ -1,5 +1,6 @@
 """The published pages: whole, equal to their sources, and caught when one digit of them is wrong."""
 
+import csv
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import sys
 import pytest
 import safetensors.torch
 
-from vitlib import TrainConfig, load_run, paths, provenance, study
+from vitlib import TrainConfig, load_run, paths, provenance, runs, study
 from vitlib.config import differences
 
 SOURCES = sorted((paths.ROOT / "notebooks").glob("*.ipynb"))
@@ -69,6 +70,22 @@ def test_a_page_names_no_folder_of_the_machine_that_made_it(name):
     content = (paths.ROOT / "book" / name).read_text()
     assert str(paths.ROOT) not in content
     assert not re.search(r"/(home|root|Users|tmp)/", content)
+    assert " at 0x" not in content  # nor an address in its memory
+
+
+@each_page
+def test_every_figure_and_table_keeps_its_numbers_where_nbval_compares_them(name):
+    for cell in code_cells(read(paths.ROOT / "book" / name)):
+        figure = cell["metadata"].get("mystnb", {}).get("figure")
+        bundles = [output["data"] for output in cell["outputs"] if "data" in output]
+        tables = [data for data in bundles if "".join(data.get("text/markdown", "")).startswith("|")]
+        for data in bundles if figure else tables:
+            rows = list(csv.reader("".join(data["text/csv"]).splitlines()))
+            assert len(rows) > 1, text(cell)
+            assert len({len(row) for row in rows}) == 1, text(cell)
+            digits = [re.fullmatch(r"-?\d+(\.\d+)?(e-\d+)?", value) for row in rows[1:] for value in row]
+            assert any(digits) or not figure, text(cell)
+        assert bundles or not figure
 
 
 def is_compared(cell):
@@ -130,6 +147,7 @@ def test_scaled_weights_fail(tmp_path):
     safetensors.torch.save_file({name: 1.01 * tensor for name, tensor in tensors.items()}, weights)
     manifest = run.manifest | {"weights_sha256": provenance.sha256(weights)}
     (run.path / "manifest.json").write_text(json.dumps(manifest))
+    runs.write_sums(run.path)
     shutil.copy(paths.ROOT / "book" / "03_per_class.ipynb", tmp_path)
     status, said = check(tmp_path, "03_per_class.ipynb", home=tmp_path)
     assert status == 1

@@ -1,5 +1,8 @@
 """The pages' mathematics as MathML, and how a page is put right."""
 
+import json
+from zipfile import ZipFile
+
 import pytest
 from bs4 import BeautifulSoup
 from fontTools.ttLib import TTFont
@@ -40,6 +43,30 @@ def test_an_empty_head_of_a_column_is_no_head():
     page = BeautifulSoup(f"<html><head></head><body><article>{table}</article></body></html>", "html.parser")
     site.put_right(page)
     assert [(tag.name, tag.get("scope")) for tag in page.select("tr > *")] == [("td", None), ("th", "col")]
+
+
+def test_no_line_breaks_between_a_number_and_its_percent_sign():
+    body = '<article><p data-detail="a 5 % b">95 % of <code>95 %</code></p></article>'
+    page = BeautifulSoup(f"<html><head></head><body>{body}</body></html>", "html.parser")
+    site.put_right(page)
+    assert page.p.get_text() == "95\u00a0% of 95 %"
+    assert page.p["data-detail"] == "a 5\u00a0% b"
+
+
+def test_numbers_are_written_beside_the_page_in_the_same_bytes_every_time(tmp_path):
+    def cell(csv, **metadata):
+        return {"metadata": metadata, "outputs": [{"data": {"text/csv": csv}}]}
+
+    figure = cell(["a,b\n", "1,2\n"], mystnb={"figure": {"name": "fig-x"}})
+    notebook = tmp_path / "page.ipynb"
+    notebook.write_text(json.dumps({"cells": [cell("c\n3\n"), {"metadata": {}}, figure]}))
+    figures, bundle = site.write_numbers(notebook, tmp_path / "numbers")
+    assert {name: path.read_text() for name, path in figures.items()} == {"fig-x": "a,b\n1,2\n"}
+    with ZipFile(bundle) as archive:
+        assert sorted(archive.namelist()) == ["fig-x.csv", "table-1.csv"]
+        assert archive.read("table-1.csv") == b"c\n3\n"
+    before = bundle.read_bytes()
+    assert site.write_numbers(notebook, tmp_path / "numbers")[1].read_bytes() == before
 
 
 def test_the_font_of_mathematics_has_what_the_pages_draw(pages):

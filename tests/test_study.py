@@ -197,7 +197,7 @@ def test_nothing_half_written_is_gathered(lay):
     with (folder / "seed-0" / "model.safetensors").open("ab") as file:
         file.write(b"x")
     asked = lay()
-    with pytest.raises(ValueError, match=r"seed-0/model.safetensors has SHA-256 .* but its manifest says"):
+    with pytest.raises(ValueError, match=r"seed-0/model.safetensors has SHA-256 .* but SHA256SUMS beside it says"):
         asked.gather()
     assert not asked.table.exists()
 
@@ -232,7 +232,9 @@ def test_the_plan_counts_jobs_images_and_hours_from_what_was_measured(lay, capsy
     run_all(lay())
     small = lay(HEAD + "  mirrored: {{flip: true}}\n")
     seconds = sum(row["seconds"] for row in small.rows.values())
-    assert study.speed(small) == (3 * 2 * 256 / seconds, "the 3 runs of this study that are there")
+    pace, source = study.speed(small)
+    assert pace == pytest.approx(3 * 2 * 256 / seconds)
+    assert source == "the 3 runs of this study that are there"
 
 
 def test_a_snakemake_that_waits_for_forgotten_jobs_is_ended_when_all_are_finished(lay, monkeypatch, capsys):
@@ -441,6 +443,9 @@ def test_the_page_on_studies_says_what_was_measured():
         import studies
     finally:
         sys.path.pop(0)
+    if not studies.RESULT.is_file():
+        assert f"{studies.BEGIN}Not measured yet.\n{studies.END}" in studies.PAGE.read_text()
+        pytest.skip("benchmarks/studies.py was not run yet, and the page says so")
     result = json.loads(studies.RESULT.read_text())
     assert studies.BEGIN + studies.document(result) + studies.END in studies.PAGE.read_text()
     share = [

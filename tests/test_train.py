@@ -264,7 +264,7 @@ def test_altered_weights_are_refused(quick, tmp_path, eagerly):
     content = bytearray(weights(run))
     content[-1] ^= 1
     (run.path / "model.safetensors").write_bytes(content)
-    with pytest.raises(ValueError, match=r"model\.safetensors has SHA-256 .*, but its manifest says"):
+    with pytest.raises(ValueError, match=r"model\.safetensors has SHA-256 .*, but SHA256SUMS beside it says"):
         load_run(run.path)
 
 

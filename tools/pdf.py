@@ -1,7 +1,7 @@
 """Make one PDF of the rendered report, through headless Chromium: python tools/pdf.py HTML_FOLDER PDF.
 
 Each page is printed by itself, so that its style for paper holds; they are put together in the book's order, behind a
-cover, with outlines and page numbers.
+cover, with outlines and page numbers. The folder gets a copy, and its first page a link to it.
 """
 
 import json
@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import yaml
+from bs4 import BeautifulSoup
 from playwright.sync_api import Page, sync_playwright
 from pypdf import PdfReader, PdfWriter
 from pypdf.generic import ArrayObject, NameObject
@@ -154,11 +155,25 @@ def stamp(writer: PdfWriter, page: Page, scratch: Path, title: str) -> None:
         under.merge_page(over)
 
 
+def offer(site: Path, target: Path, count: int) -> None:
+    """Put the PDF beside the pages in `site`, and a link to it at the end of the first one."""
+    shutil.copyfile(target, site / "report.pdf")
+    first = site / "index.html"
+    page = BeautifulSoup(first.read_text(), "html.parser")
+    link = page.new_tag("a", href="report.pdf")
+    link.string = f"one PDF of {count} pages"
+    page.select_one(".page-notebook").extend([" The whole report is also ", link, "."])
+    first.write_text(str(page))
+
+
 def main() -> None:
     """Make the PDF that the command line asks for."""
     try:
+        if len(sys.argv) != 3:
+            raise MistakeError(f"{len(sys.argv) - 1} arguments are given, but it takes two: HTML_FOLDER PDF.")
         site, target = map(Path, sys.argv[1:])
         count = make(site.resolve(), target)
+        offer(site, target, count)
     except MistakeError as mistake:
         sys.exit(f"\n{mistake}")
     print(f"The report on {count} pages: {target}")

@@ -5,11 +5,14 @@
     python tools/report.py execute PROFILE NOTEBOOK
     python tools/report.py summary PROFILE
     python tools/report.py publish PROFILE
+    python tools/report.py alone FOLDER COMMAND...
 
 A profile is a file in profiles/ with a section per notebook: the parameters that differ from the notebook's own. Pages
 and runs of a rerun go to build/PROFILE/. A caller's mistake ends with one sentence and status 1.
 """
 
+import fcntl
+import inspect
 import json
 import os
 import shutil
@@ -30,14 +33,17 @@ def profile(name: str) -> dict[str, dict[str, Any]]:
     import yaml
     from papermill import inspect_notebook
 
-    path = ROOT / "profiles" / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
-        raise MistakeError(f"PROFILE is {name!r}, but has to be one of {known}.")
+    profiles = {p.stem: p for p in sorted((ROOT / "profiles").glob("*.yaml"))}
+    if name not in profiles:
+        raise MistakeError(f"PROFILE is {name!r}, but has to be one of {', '.join(profiles)}.")
     try:
-        sections = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
+        sections = yaml.safe_load(profiles[name].read_text())
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise MistakeError(f"profiles/{name}.yaml is not valid YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(sections, dict):
+        raise MistakeError(
+            f"profiles/{name}.yaml is {sections!r}, but has to hold notebooks, each with its parameters."
+        )
     notebooks = sorted(p.stem for p in (ROOT / "notebooks").glob("*.ipynb"))
     for section, values in sections.items():
         if section not in notebooks:
@@ -48,7 +54,11 @@ def profile(name: str) -> dict[str, dict[str, Any]]:
             raise MistakeError(
                 f"profiles/{name}.yaml: {section} is {values!r}, but has to hold parameters, name: value."
             )
-        known = sorted(inspect_notebook(str(ROOT / "notebooks" / f"{section}.ipynb")))
+        try:
+            known = sorted(inspect_notebook(str(ROOT / "notebooks" / f"{section}.ipynb")))
+        except Exception as error:  # nbformat, jsonschema and papermill have no error in common
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise MistakeError(f"notebooks/{section}.ipynb is damaged ({reason}): restore it.") from error
         for key in values:
             if key not in known:
                 raise MistakeError(
@@ -88,9 +98,11 @@ class Lines:
 def execute(name: str, notebook: str) -> None:
     """Execute a notebook with papermill into build/NAME/book/, whole or not at all."""
     import papermill
+    from nbclient.exceptions import DeadKernelError
 
     home = ROOT / "build" / name
     source, page = ROOT / "notebooks" / f"{notebook}.ipynb", home / "book" / f"{notebook}.ipynb"
+    read_page(source)
     parameters = profile(name).get(notebook, {})
     scratch = home / "executing" / page.name
     for folder in (scratch.parent, page.parent):
@@ -115,7 +127,12 @@ def execute(name: str, notebook: str) -> None:
         raise MistakeError(
             f"{notebook}, cell {error.exec_count}: {error.evalue}\n(The unfinished page is {show(scratch)}.)"
         ) from error
-    pages = json.loads(scratch.read_text())
+    except DeadKernelError as error:
+        raise MistakeError(
+            f"{notebook}: its Python was ended from outside, as happens where the memory is full: make room, or lower "
+            f"the batch_size in profiles/{name}.yaml. The same command goes on from here."
+        ) from error
+    pages = read_page(scratch)
     noted = pages["metadata"]["papermill"]
     noted["input_path"], noted["output_path"] = f"notebooks/{page.name}", f"book/{page.name}"
     for cell in pages["cells"]:
@@ -124,6 +141,20 @@ def execute(name: str, notebook: str) -> None:
     scratch.write_text(json.dumps(pages, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
     scratch.replace(page)
     print(f"  done in {noted['duration']:.0f} s", flush=True)
+
+
+def read_page(path: Path) -> dict[str, Any]:
+    """Return a notebook, known to have metadata and cells; MistakeError where it is damaged or missing."""
+    try:
+        page = json.loads(path.read_text())
+        for cell in page["cells"]:
+            "".join(cell["source"])
+            cell["metadata"].get("tags", [])
+        page["metadata"].get("papermill")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        remedy = "remove it and make report again" if "build" in path.parts else "restore it"
+        raise MistakeError(f"{show(path)} is missing or damaged: {remedy}.") from error
+    return page
 
 
 def summary(name: str) -> None:
@@ -153,11 +184,11 @@ def publish(name: str) -> None:
     if missing:
         raise MistakeError(f"build/{name} is not a finished rerun ({', '.join(missing)} missing): make report first.")
     for page in wanted:
-        made = json.loads((home / "book" / page).read_text())
-        if made["metadata"]["papermill"].get("exception"):
+        made = read_page(home / "book" / page)
+        if made["metadata"].get("papermill", {"exception": True}).get("exception"):
             raise MistakeError(f"build/{name}/book/{page} ended in an exception: remove it and make report again.")
         kept = [c for c in made["cells"] if "injected-parameters" not in c["metadata"].get("tags", [])]
-        source = json.loads((ROOT / "notebooks" / page).read_text())
+        source = read_page(ROOT / "notebooks" / page)
         if ["".join(c["source"]) for c in kept] != ["".join(c["source"]) for c in source["cells"]]:
             raise MistakeError(f"build/{name}/book/{page} is older than notebooks/{page}: make report first.")
     try:
@@ -179,6 +210,19 @@ def publish(name: str) -> None:
     print(f"Published: {len(wanted)} pages in book/ and {RUN}. Look at them with make html, check them with make test.")
 
 
+def alone(folder: str, *command: str) -> None:
+    """Become the given command, and hold a lock on a folder until it and all that it starts have ended."""
+    path = ROOT / f"{folder}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = os.open(path, os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise MistakeError(f"Another make is at work in {folder}: wait for it.") from error
+    os.set_inheritable(lock, True)
+    os.execvp(command[0], command)
+
+
 def show(path: Path) -> str:
     """Return a path as seen from the project's root."""
     return path.relative_to(ROOT).as_posix()
@@ -186,9 +230,22 @@ def show(path: Path) -> str:
 
 def main() -> None:
     """Run one of the actions."""
-    actions = {"data": fetch, "check": profile, "execute": execute, "summary": summary, "publish": publish}
-    action, *arguments = sys.argv[1:]
+    actions = {
+        "data": fetch,
+        "check": profile,
+        "execute": execute,
+        "summary": summary,
+        "publish": publish,
+        "alone": alone,
+    }
+    action, *arguments = sys.argv[1:] or [""]
     try:
+        if action not in actions:
+            raise MistakeError(f"action is {action!r}, but has to be one of {', '.join(actions)}.")
+        try:
+            inspect.signature(actions[action]).bind(*arguments)
+        except TypeError as error:
+            raise MistakeError(f"{action}: {error}; {__doc__.splitlines()[0]}") from error
         actions[action](*arguments)
     except MistakeError as mistake:
         sys.exit(f"\n{mistake}")

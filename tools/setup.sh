@@ -28,8 +28,14 @@ total=$(grep -c == requirements.txt)
 echo "Installing at most $total packages into .venv (6 GB; one to ten minutes) ..."
 mkdir -p build
 log=build/install.log
-if ! TMPDIR=${TMPDIR:-/tmp} .venv/bin/python -m pip install --disable-pip-version-check --progress-bar off \
-  -r requirements.txt 2>&1 | tee "$log" | awk -v terminal="$([ -t 1 ] && echo 1)" -v total="$total" '
+# Every file against the hashes in requirements.txt, and nothing built while installing; then the project itself, which has
+# no hash, with the setuptools that was installed and without asking for anything else.
+install() {
+  .venv/bin/python -m pip install --disable-pip-version-check --progress-bar off --require-hashes \
+    --only-binary :all: -r requirements.txt &&
+    .venv/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
+}
+if ! install 2>&1 | tee "$log" | awk -v terminal="$([ -t 1 ] && echo 1)" -v total="$total" '
     /^(Collecting|Processing) / {
       name = $2; sub(".*/", "", name); n++
       if (terminal) printf "\r  %3d of %d  %-60.60s", n, total, name
@@ -41,6 +47,8 @@ if ! TMPDIR=${TMPDIR:-/tmp} .venv/bin/python -m pip install --disable-pip-versio
     fail "The disk is full: make room for 8 GB, then run the same command again."
   elif grep -qE 'NewConnectionError|Name or service|Temporary failure|ConnectTimeout|Could not find a version' "$log"; then
     fail "The packages cannot be fetched: is there a network? Run the same command again when there is ($log has pip's words)."
+  elif grep -q 'DO NOT MATCH THE HASHES' "$log"; then
+    fail "A package that came is not the one that requirements.txt names by its hash, and none was installed: look at $log."
   fi
   fail "pip could not install the packages: $(grep -i '^error' "$log" | head -n 1) ($log has all of it)."
 fi

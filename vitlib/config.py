@@ -7,6 +7,7 @@ again. They hold only what changes the result; the device and the progress displ
 import hashlib
 import json
 import math
+import sys
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
@@ -14,6 +15,12 @@ OPTIMIZERS = ("adamw", "muon")
 PRECISIONS = ("float32", "bfloat16")
 SCHEDULES = ("linear", "constant")
 TRAIN_IMAGES = 60_000  # images in Fashion-MNIST's training set
+IMAGES = {  # what Fashion-MNIST asks of a network
+    "image_size": (28, "the pixels along a side of its images"),
+    "channels": (1, "the colours of its pixels"),
+    "num_classes": (10, "the kinds of its clothes"),
+}
+LARGEST = 2**16  # dimension of a network
 
 
 def require(holds: bool, name: str, value: object, wanted: str) -> None:
@@ -22,11 +29,12 @@ def require(holds: bool, name: str, value: object, wanted: str) -> None:
         raise ValueError(f"{name} is {value!r}, but has to be {wanted}.")
 
 
-def _whole(settings: object, low: int, *names: str) -> None:
+def _whole(settings: object, low: int, high: int, *names: str) -> None:
     for name in names:
         value = getattr(settings, name)
         right = isinstance(value, int) and not isinstance(value, bool) and value >= low
         require(right, name, value, f"a whole number of at least {low}")
+        require(value <= high, name, value, f"at most {high}")
 
 
 def _real(settings: object, low: float, high: float, *names: str) -> None:
@@ -35,6 +43,7 @@ def _real(settings: object, low: float, high: float, *names: str) -> None:
     for name in names:
         value = getattr(settings, name)
         right = isinstance(value, int | float) and not isinstance(value, bool) and low <= value < high
+        right = right and value <= sys.float_info.max
         require(right, name, value, wanted)
         object.__setattr__(settings, name, float(value))
 
@@ -65,8 +74,8 @@ class ViTConfig:
     share_norm: bool = True  # one LayerNorm per block, applied twice (the homework's model), or two
 
     def __post_init__(self) -> None:
-        _whole(self, 1, "image_size", "patch_size", "channels", "embed_dim", "depth", "num_heads", "mlp_ratio")
-        _whole(self, 1, "num_classes")
+        _whole(self, 1, LARGEST, "image_size", "patch_size", "channels", "embed_dim", "depth", "num_heads")
+        _whole(self, 1, LARGEST, "mlp_ratio", "num_classes")
         _real(self, 0, 1, "dropout")
         _flag(self, "share_norm")
         require(
@@ -130,8 +139,12 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         require(isinstance(self.model, ViTConfig), "model", self.model, "a ViTConfig")
-        _whole(self, 1, "epochs", "batch_size", "train_images", "validation_images")
-        _whole(self, 0, "crop", "seed")
+        for name, (size, what) in IMAGES.items():
+            require(getattr(self.model, name) == size, f"model.{name}", getattr(self.model, name), f"{size}, {what}")
+        _whole(self, 1, 10**6, "epochs")
+        _whole(self, 1, TRAIN_IMAGES, "batch_size", "train_images", "validation_images")
+        _whole(self, 0, self.model.image_size, "crop")
+        _whole(self, 0, 2**63 - 1, "seed")
         _real(self, 0, math.inf, "lr", "muon_lr", "weight_decay")
         _real(self, 0, 1, "warmup", "label_smoothing")
         _flag(self, "flip")
@@ -169,6 +182,7 @@ class TrainConfig:
 
 
 def _known(settings: type, values: dict[str, Any]) -> None:
+    require(isinstance(values, dict), settings.__name__, values, "settings by name")
     known = {f.name for f in fields(settings)}
     for name in values:
         require(name in known, "setting", name, f"one of {', '.join(sorted(known))}")

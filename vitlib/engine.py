@@ -10,6 +10,7 @@ import ctypes
 import hashlib
 import platform
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -81,6 +82,7 @@ class Engine:
         self._losses = torch.zeros(seeds, device=device)
         self._at = torch.zeros(1, dtype=torch.int64, device=device)  # the epoch's next step
         self._taken = 0
+        self._records = device.type == "cuda"
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def begin(self, seeds: Sequence[int]) -> None:
@@ -144,14 +146,25 @@ class Engine:
     def _take(self) -> None:
         """Take a step, on a GPU as a replay of the recorded one once everything is compiled and allocated."""
         self._taken += 1
-        if self.device.type == "cuda" and self._graph is None and self._taken > WARM:
-            self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph):
-                self._step()
+        if self._records and self._graph is None and self._taken > WARM:
+            self._record()
         if self._graph is None:
             self._step()
         else:
             self._graph.replay()
+
+    def _record(self) -> None:
+        """Record a step, which does not take it."""
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph):
+                self._step()
+        except RuntimeError as error:  # something in the step waits for the device or allocates outside of the graph
+            self._records = False
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            warnings.warn(f"a step cannot be recorded as a CUDA graph ({reason}): training is slower.", stacklevel=2)
+        else:
+            self._graph = graph
 
     def _step(self) -> None:
         """Take the step that the counter points at."""

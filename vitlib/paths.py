@@ -5,9 +5,13 @@ project's root, nbval runs it in ``book/`` and a reader may run it anywhere.
 """
 
 import os
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+NAME = re.compile(
+    r"[\w.+-]{1,100}"
+)  # of a file or folder: nothing that a page, a shell or another system reads as more
 
 
 def home() -> Path:
@@ -20,7 +24,17 @@ def home() -> Path:
 
 
 def resolve(path: str | Path) -> Path:
-    """Return `path` as an absolute path; a relative one is taken from `home`."""
+    """Return `path` as an absolute path; a relative one is taken from `home` and stays inside.
+
+    Raises:
+        ValueError: a relative path leads out of `home`, or has a name of other signs than letters, digits, ``._+-``.
+    """
+    parts = () if Path(path).is_absolute() else Path(path).parts
+    if ".." in parts or not all(NAME.fullmatch(part) for part in parts):
+        raise ValueError(
+            f"path is {str(path)!r}, but has to be absolute or stay inside the project, in names of at most 100 "
+            "letters, digits, ., _, + and -."
+        )
     return home() / path
 
 

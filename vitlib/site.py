@@ -6,15 +6,18 @@ opens from a file, without a network. What the theme calls by names (classes, fi
 and sphinx-book-theme 1.2; the tests in a browser notice when it changes.
 """
 
+import hashlib
 import json
 import re
 import shutil
+from base64 import b64encode
 from importlib.resources import files
 from logging import getLogger
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, Tag
 from docutils import nodes
 from fontTools import subset
 from fontTools.ttLib import TTFont
@@ -42,10 +45,23 @@ NEEDED_BY = {
     "sphinx-design": "[class*=sd-]",
     "copybutton": "pre",
     "clipboard": "pre",
+    "details.js": "[data-detail]",
     "x-thebe-config": None,
     "kernelName": None,
 }
+POLICY = {  # what a page may load: nothing from another host, whatever is written into it
+    "default-src": "'none'",
+    "script-src": "'self'",  # and the inline scripts of the page as it is built, by their hashes
+    # style attributes cannot be avoided (the calculator's bars, tables of docutils); what they load is held below
+    "style-src": "'self' 'unsafe-inline'",
+    "img-src": "'self' data:",  # the theme's own icons are data in its style sheet
+    "font-src": "'self'",
+    "connect-src": "'self'",  # the search reads its neighbours
+    "form-action": "'self'",
+    "base-uri": "'none'",
+}
 ICON = re.compile(r"fa-[a-z-]+")
+PERCENT = re.compile(r"(?<=\d) %")  # no line breaks there
 THEME = """
 (() => {  // before the page is drawn, so that it does not flash
   const mode = localStorage.getItem("mode") || "auto";
@@ -155,6 +171,14 @@ def put_right(page: BeautifulSoup) -> None:
         tag.decompose()
     for tag in page.select("article img"):
         tag["loading"], tag["decoding"] = "lazy", "async"
+    # in their order, once the page is read; the page itself sets one of these options
+    for tag in page.select('head script[src]:not([src*="documentation_options"])'):
+        tag["defer"] = ""
+    for text in page.select_one("article, body").find_all(string=PERCENT):
+        if not text.find_parent(["pre", "code", "script", "style"]):
+            text.replace_with(PERCENT.sub("\u00a0%", text))
+    for tag in page.select("[data-detail]"):
+        tag["data-detail"] = PERCENT.sub("\u00a0%", tag["data-detail"])
 
 
 def describe(page: BeautifulSoup, name: str, title: str) -> None:
@@ -169,8 +193,34 @@ def describe(page: BeautifulSoup, name: str, title: str) -> None:
         page.title.string = " — ".join(parts)
 
 
-def link_notebook(page: BeautifulSoup, name: str, theme: dict[str, Any], folder: Path) -> None:
-    """End a notebook's page with links to its notebook, as it was executed and as it is in the repository."""
+def write_numbers(executed: Path, made: Path) -> tuple[dict[str, Path], Path]:
+    """Write the numbers that an executed notebook keeps into the folder `made`, a CSV for each figure and table.
+
+    Returns:
+        The file of each figure by the figure's name, and a ZIP with all files.
+    """
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir(parents=True)
+    figures, tables = {}, []
+    for cell in json.loads(executed.read_text())["cells"]:
+        for output in cell.get("outputs", ()):
+            if "text/csv" not in output.get("data", {}):
+                continue
+            if name := cell["metadata"].get("mystnb", {}).get("figure", {}).get("name"):
+                path = figures[name] = made / f"{name}.csv"
+            else:
+                path = made / f"table-{len(tables) + 1}.csv"
+                tables.append(path)
+            path.write_text("".join(output["data"]["text/csv"]))
+    bundle = made / f"{executed.stem}-numbers.zip"
+    with ZipFile(bundle, "w") as archive:
+        for path in [*figures.values(), *tables]:
+            archive.writestr(ZipInfo(path.name), path.read_text(), ZIP_DEFLATED)  # without the time of day
+    return figures, bundle
+
+
+def link_sources(page: BeautifulSoup, name: str, theme: dict[str, Any], folder: Path) -> None:
+    """Link a notebook's page to its notebook, executed, bare and in the repository, and to its numbers."""
     executed, source = Path("_sources") / f"{name}.ipynb", paths.ROOT / "notebooks" / f"{name}.ipynb"
     article = page.select_one("article.bd-article")
     if article is None or not (folder / executed).is_file() or not source.is_file():
@@ -178,23 +228,28 @@ def link_notebook(page: BeautifulSoup, name: str, theme: dict[str, Any], folder:
     copy = Path("_sources") / "notebooks" / source.name
     (folder / copy).parent.mkdir(exist_ok=True)
     shutil.copyfile(source, folder / copy)
-    links = [
-        ("with its results", executed.as_posix()),
-        ("without them, to run it", copy.as_posix()),
-    ]
+
+    def link(words: str, address: Path | str, **attributes: str) -> Tag:
+        made = page.new_tag("a", attrs={"href": str(address), **attributes})
+        made.string = words
+        return made
+
+    numbers, bundle = write_numbers(folder / executed, folder / "_numbers" / name)
+    for key, path in numbers.items():
+        caption = page.find(id=key).figcaption
+        words = f"Its numbers: {caption.select_one('.caption-number').get_text(strip=True)}, as CSV"
+        aside = page.new_tag("span", attrs={"class": "numbers"})
+        aside.append(link("Its numbers", path.relative_to(folder), download="", **{"aria-label": words}))
+        caption.select_one(".caption-text").extend([" ", aside])
     line = page.new_tag("p", attrs={"class": "page-notebook"})
     line.append("This page is a notebook. Download it ")
-    for i, (words, address) in enumerate(links):
-        line.append(" or " if i else "")
-        link = page.new_tag("a", href=address, attrs={"download": ""})
-        link.string = words
-        line.append(link)
+    line.extend([link("with its results", executed, download=""), ", "])
+    line.extend([link("without them, to run it", copy, download=""), ", or "])
+    line.append(link("the numbers of its figures and tables", bundle.relative_to(folder), download=""))
     if theme.get("repository_url"):
         branch = theme.get("repository_branch") or "main"
-        line.append(", or read ")
-        link = page.new_tag("a", href=f"{theme['repository_url']}/blob/{branch}/notebooks/{source.name}")
-        link.string = "its source in the repository"
-        line.append(link)
+        address = f"{theme['repository_url']}/blob/{branch}/notebooks/{source.name}"
+        line.extend(["; read ", link("its source in the repository", address)])
     line.append(".")
     article.append(line)
 
@@ -202,7 +257,7 @@ def link_notebook(page: BeautifulSoup, name: str, theme: dict[str, Any], folder:
 def words_of(page: BeautifulSoup) -> str:
     """Return what the search shows of a page: the text of its article in the frame that the search looks for."""
     article = BeautifulSoup(str(page.select_one("article") or ""), "html.parser")
-    for tag in article.select(".headerlink, script, style, .page-notebook, details"):
+    for tag in article.select(".headerlink, script, style, .page-notebook, .numbers, details"):
         tag.decompose()
     for tag in article.find_all(True):
         if tag.get("id"):
@@ -212,6 +267,17 @@ def words_of(page: BeautifulSoup) -> str:
                 tag.append(" ")
             tag.unwrap()
     return '<div role="main">' + re.sub(r"\s+", " ", str(article)) + "</div>"
+
+
+def protect(page: BeautifulSoup) -> None:
+    """Give the page a Content-Security-Policy, its inline scripts allowed by their hashes; call this last."""
+    for tag in page.select("[onclick]"):  # report.js does what these do
+        del tag["onclick"]
+    scripts = {str(tag.string) for tag in page.select("script:not([src])")}
+    hashes = sorted(f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in scripts)
+    sources = POLICY | {"script-src": " ".join([POLICY["script-src"], *hashes])}
+    policy = "; ".join(f"{name} {value}" for name, value in sources.items())
+    page.head.insert(0, page.new_tag("meta", attrs={"http-equiv": "Content-Security-Policy", "content": policy}))
 
 
 # ---- files ---------------------------------------------------------------------------------------------------------
@@ -276,7 +342,7 @@ def finish(folder: Path, title: str, theme: dict[str, Any]) -> None:
         describe(page, path.stem, title)
         if path.stem not in ("search", "genindex"):
             texts[path.name] = words_of(page)
-        link_notebook(page, path.stem, theme, folder)
+        link_sources(page, path.stem, theme, folder)
         for tag in page.select("[src], link[href]"):
             wanted.add((tag.get("src") or tag.get("href")).split("?")[0].rsplit("/", 1)[-1])
         for tag in page.select('[class*="fa-"]'):
@@ -287,6 +353,7 @@ def finish(folder: Path, title: str, theme: dict[str, Any]) -> None:
             before = page.select_one('script[src*="searchtools"]')
             before.insert_before(page.new_tag("script", src="_static/search-texts.js"))
             wanted.add("search-texts.js")
+        protect(page)
         path.write_text(str(page))
     (static / "search-texts.js").write_text(SNIPPETS % json.dumps(texts, ensure_ascii=False))
     write_icons(static, icons)

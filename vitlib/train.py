@@ -8,10 +8,11 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,6 +66,8 @@ def train(
             without the look at the test set that is asked for.
         RuntimeError: another process trains this run, or a page that is being checked asks for training.
         FloatingPointError: the training loss is no longer a number.
+        MemoryError: the memory does not hold the network and a batch of images.
+        OSError: the run cannot be written, as on a full disk; what was finished is kept.
     """
     return _runs([config], [run_dir], device, compiled, test, progress, data_root)[0]
 
@@ -161,9 +164,36 @@ def _runs(
             # another process may have finished one since
             missing = {folder: config for folder, config in missing.items() if not runs.is_complete(folder)}
             if missing:
-                with torch.random.fork_rng(range(torch.cuda.device_count())), Progress(progress) as display:
+                with (
+                    torch.random.fork_rng(range(torch.cuda.device_count())),
+                    Progress(progress) as display,
+                    _in_sentences(configs[0], chosen, display),
+                ):
                     _train(list(missing.values()), list(missing), chosen, compiled, test, display, data_root)
     return [runs.load_run(folder) for folder in folders]
+
+
+@contextmanager
+def _in_sentences(config: TrainConfig, device: torch.device, display: Progress) -> Iterator[None]:
+    """Say of an end that is not the training's own fault how to go on."""
+    go_on = "the same call goes on after the last finished epoch"
+    try:
+        yield
+    except KeyboardInterrupt:
+        display.stop()
+        display.say(f"stopped; {go_on}.")
+        raise
+    except OSError as error:
+        if error.errno not in data.HERE:
+            raise
+        raise OSError(error.errno, f"{error.strerror}; put that right, and {go_on}", error.filename) from error
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not re.search("allocate memory|out of memory|bad_alloc", str(error)):
+            raise
+        raise MemoryError(
+            f"the memory of {device} does not hold this training: lower batch_size={config.batch_size}, or the "
+            f"network's embed_dim={config.model.embed_dim} or depth={config.model.depth}."
+        ) from error
 
 
 def _train(
@@ -181,7 +211,7 @@ def _train(
         partial.mkdir(exist_ok=True)
         settings = partial / "config.json"
         if settings.is_file():
-            _require_same(config, TrainConfig.from_dict(json.loads(settings.read_text())), folder)
+            _require_same(config, runs.read_config(settings), folder)
         runs.write_json(settings, config.to_dict())
     config, seeds = configs[0], [config.seed for config in configs]
     # of the code that is loaded now, not of what it is edited to while training
@@ -201,7 +231,7 @@ def _train(
 
     engine = Engine(config, images[train_index], labels[train_index], device, len(seeds), compiled, without_compiler)
     engine.begin(seeds)
-    histories, starts = _resume(partials, engine)
+    histories, starts = _resume(partials, configs, engine)
     for start, folder in zip(starts, folders, strict=True):
         if start and start[-1].get("test", "last") != test:
             raise ValueError(
@@ -241,7 +271,8 @@ def _train(
             row["images_per_second"] = round(speed / len(seeds), 1)
             row["seconds"] = round(time.perf_counter() - start, 3)
             history.append(row)
-        kept = {_save_checkpoint(*each) for each in zip(partials, engine.states(), histories, starts, strict=True)}
+        states = engine.states()
+        kept = {_save_checkpoint(*each) for each in zip(partials, configs, states, histories, starts, strict=True)}
         for partial in partials:  # only now, so that a kill leaves all seeds with a checkpoint of one epoch
             for old in set(partial.glob("checkpoint-*.safetensors")) - kept:
                 old.unlink()
@@ -308,11 +339,15 @@ def _device(name: str) -> torch.device:
 
 
 def _save_checkpoint(
-    partial: Path, tensors: dict[str, Tensor], history: list[dict[str, float]], starts: list[dict[str, Any]]
+    partial: Path,
+    config: TrainConfig,
+    tensors: dict[str, Tensor],
+    history: list[dict[str, float]],
+    starts: list[dict[str, Any]],
 ) -> Path:
-    """Keep the state after an epoch in a file named by the epoch and its own SHA-256; return its path."""
+    """Keep the state after an epoch in a file named by the epoch and its checksum; return its path."""
     content = safetensors.torch.save(tensors, {"history": json.dumps(history), "starts": json.dumps(starts)})
-    digest = hashlib.sha256(content).hexdigest()
+    digest = _checksum(config, content)
     scratch = partial / "checkpoint.part"
     with scratch.open("wb") as file:
         file.write(content)
@@ -320,12 +355,17 @@ def _save_checkpoint(
     return scratch.replace(partial / f"checkpoint-{len(history):05d}-{digest}.safetensors")
 
 
+def _checksum(config: TrainConfig, content: bytes) -> str:
+    """Return the SHA-256 of a run's identity and a checkpoint, so that another run's checkpoint does not fit either."""
+    return hashlib.sha256(config.digest.encode() + content).hexdigest()
+
+
 def _epochs_of(checkpoint: Path) -> int:
     return int(checkpoint.stem.split("-")[1])
 
 
 def _resume(
-    partials: Sequence[Path], engine: Engine
+    partials: Sequence[Path], configs: Sequence[TrainConfig], engine: Engine
 ) -> tuple[list[list[dict[str, float]]], list[list[dict[str, Any]]]]:
     """Load the newest epoch of which every seed has a checkpoint whose checksum holds, if any.
 
@@ -335,9 +375,9 @@ def _resume(
         {
             _epochs_of(path): path
             for path in partial.glob("checkpoint-*.safetensors")
-            if provenance.sha256(path) == path.stem.split("-")[-1]
+            if _checksum(config, path.read_bytes()) == path.stem.split("-")[-1]
         }
-        for partial in partials
+        for partial, config in zip(partials, configs, strict=True)
     ]
     common = set(kept[0]).intersection(*kept)
     if not common:

@@ -13,3 +13,12 @@
   addEventListener("resize", mark);
   document.addEventListener("toggle", mark, true);
 })();
+
+// The theme's buttons, whose own handlers stand in attributes, which the pages' policy does not allow.
+(() => {
+  "use strict";
+  const actions = { ".btn-download-pdf-button": () => print(), ".btn-fullscreen-button": () => toggleFullScreen() };
+  for (const [buttons, action] of Object.entries(actions)) {
+    document.querySelectorAll(buttons).forEach((button) => button.addEventListener("click", action));
+  }
+})();

@@ -1,0 +1,31 @@
+"""Parameters of a notebook: an unknown one is an error, also by plain ``papermill``, which itself would only warn.
+
+The class below is papermill's engine in every environment that this project is installed in (an entry point in
+pyproject.toml), by name and, because papermill takes the engine named None where nobody asks for another, by default.
+"""
+
+import click
+from nbformat import NotebookNode
+from papermill.engines import NBClientEngine, papermill_engines
+from papermill.inspection import _infer_parameters as infer_parameters
+
+
+class UnknownParameterError(click.ClickException, ValueError):
+    """A parameter that the notebook does not have; the command line prints this alone and ends with status 1."""
+
+
+class StrictEngine(NBClientEngine):
+    """Executes a notebook as papermill does, but not with a parameter that its parameters cell does not define."""
+
+    @classmethod
+    def execute_notebook(cls, nb: NotebookNode, kernel_name: str, **options: object) -> NotebookNode:
+        """Execute a notebook; raises UnknownParameterError before anything is run or written."""
+        known = sorted(parameter.name for parameter in infer_parameters(nb))
+        wanted = f"one of {', '.join(known)}" if known else "left out, as this notebook has none"
+        for name in nb.metadata.papermill["parameters"]:
+            if name not in known:
+                raise UnknownParameterError(f"parameter is {name!r}, but has to be {wanted}.")
+        return super().execute_notebook(nb, kernel_name, **options)
+
+
+papermill_engines.register(None, StrictEngine)
