@@ -395,7 +395,7 @@ def test_snakemake_runs_the_jobs_and_says_which_failed(lay):
     assert f"Results: {asked.table} (2 of 3 runs: partial, the others are not trained yet)" in failing.stdout
     assert "  homework, seed 2: On " in failing.stderr
     assert "seed-2', which holds something else; name another or remove it." in failing.stderr
-    assert "1 job of 2 did not finish; the same command tries them again." in failing.stderr
+    assert "1 job of 2 did not finish; the same command tries them again (" in failing.stderr
     folder.rmdir()
     whole = run([*command, "--cores", "1"])
     assert whole.returncode == 0, whole.stderr
