@@ -251,10 +251,10 @@ def speed(study: Study) -> tuple[float, str]:
     timed = [
         (images_of(config), study.rows[config.digest]["seconds"])
         for _, config in study.runs
-        if study.rows.get(config.digest, {}).get("seconds")
+        if study.rows.get(config.digest, {}).get("seconds") is not None
     ]
-    if timed:
-        images, seconds = (math.fsum(column) for column in zip(*timed, strict=True))
+    images, seconds = (math.fsum(column) for column in zip(*timed, strict=True)) if timed else (0, 0)
+    if seconds:
         return images / seconds, f"the {len(timed)} runs of this study that are there"
     run = runs.load_run(paths.ROOT / "runs" / "report")
     device = run.manifest["starts"][-1]["device"]
@@ -344,7 +344,7 @@ def _figures(run: runs.Run) -> dict[str, Any]:
         "epochs": run.config.epochs,
         "validation_accuracy": last["validation_accuracy"],
         "validation_loss": last["validation_loss"],
-        "seconds": round(run.manifest["training_seconds"] / start.get("seeds_at_once", 1), 1),  # its share
+        "seconds": round(run.manifest["training_seconds"] / start.get("seeds_at_once", 1), 2),  # its share
         "device": start["device"],
     }
     if "loss" in run.metrics:
