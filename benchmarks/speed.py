@@ -265,7 +265,7 @@ def growth(bench: Bench) -> dict[str, Any]:
 def _forward_and_backward(bench: Bench, engine: Engine) -> Callable[[], float]:
     """Return what computes gradients again and again and says how many images a second that were."""
     batch = engine.config.batch_size
-    images, labels = engine.images[:batch], engine.labels[:batch]
+    images, labels = engine.images[:batch], engine.targets[:batch]
     calls = max(2, bench.effort.images // batch)
 
     def work() -> None:

@@ -1,6 +1,13 @@
+import math
+from dataclasses import replace
+
+import pytest
 import torch
 
-from vitlib.augment import augment
+from vitlib import TrainConfig, ViTConfig, augment
+from vitlib.augment import OPERATIONS, change, draw, mix
+
+PLAIN = TrainConfig(flip=False)
 
 
 def generator(seed=0):
@@ -8,34 +15,141 @@ def generator(seed=0):
 
 
 def image(count=1):
-    return torch.arange(1, 36, dtype=torch.uint8).repeat(2)[:49].view(1, 7, 7).repeat(count, 1, 1)
+    """Images of 28 x 28 pixels, no two rows, columns or corners alike."""
+    return (torch.arange(784) * 37 % 251 + 1).byte().view(1, 28, 28).repeat(count, 1, 1)
 
 
-def test_without_a_change_images_stay():
-    assert augment(image(), generator(), flip=False, crop=0) is not None
-    assert torch.equal(augment(image(), generator(), flip=False, crop=0), image())
+def changed(images, seed=0, **settings):
+    config = replace(PLAIN, **settings)
+    return change(images, draw(len(images), generator(seed), config), config)
+
+
+def test_without_a_change_nothing_is_drawn_and_images_stay():
+    assert draw(5, generator(), PLAIN) == {}
+    assert torch.equal(changed(image()), image())
 
 
 def test_flip_mirrors_about_half_of_the_images_and_leaves_the_others():
     images = image(1000)
-    changed = augment(images, generator(), flip=True, crop=0)
-    mirrored = (changed == images.flip(-1)).all(dim=(1, 2))
-    same = (changed == images).all(dim=(1, 2))
+    seen = changed(images, flip=True)
+    mirrored = (seen == images.flip(-1)).all(dim=(1, 2))
+    same = (seen == images).all(dim=(1, 2))
     assert (mirrored ^ same).all()
     assert 400 < mirrored.sum() < 600
 
 
 def test_crop_shifts_each_image_by_its_own_draw_and_fills_with_black():
     images = image(500)
-    changed = augment(images, generator(), flip=False, crop=2)
+    seen = changed(images, crop=2)
     padded = torch.nn.functional.pad(images[0], (2, 2, 2, 2))
-    windows = torch.stack([padded[i : i + 7, j : j + 7] for i in range(5) for j in range(5)])
-    which = (changed[:, None] == windows[None]).all(dim=(2, 3))  # (images, windows)
+    windows = torch.stack([padded[i : i + 28, j : j + 28] for i in range(5) for j in range(5)])
+    which = (seen[:, None] == windows[None]).all(dim=(2, 3))  # (images, windows)
     assert (which.sum(dim=1) == 1).all()
     assert which.any(dim=0).all()  # every one of the 25 shifts is drawn
 
 
+def test_erasing_paints_one_grey_rectangle_on_the_share_of_images_that_was_asked_for():
+    images = image(2000)
+    seen = changed(images, erase=0.25)
+    touched = (seen != images).any(dim=(1, 2))
+    assert 0.21 < touched.float().mean() < 0.29
+    for before, after in zip(images[touched][:50], seen[touched][:50], strict=True):
+        rows, columns = torch.nonzero(before != after, as_tuple=True)
+        box = after[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+        assert (box == box[0, 0]).all()  # a pixel that had this grey already is inside as well
+        assert 0.01 < box.numel() / 784 < 0.45
+
+
+def only(name, strength=1.0, sign=1, images=None):
+    """Apply one of RandAugment's operations, and nothing beside it."""
+    which = torch.tensor([[OPERATIONS.index(name)], [OPERATIONS.index("identity")]])
+    policy = augment._policy(which, torch.tensor([[sign], [1]]), strength)
+    return change(image() if images is None else images, {"policy": policy}, PLAIN)[0].float()
+
+
+def test_each_operation_does_what_its_name_says():
+    before = image()[0].float()
+    assert torch.equal(only("identity"), before)
+    moved = only("translate x", strength=7 / 28 / augment.TRANSLATION)
+    assert torch.equal(moved[:, :21], before[:, 7:])
+    assert (moved[:, 21:] == 0).all()
+    moved = only("translate y", strength=7 / 28 / augment.TRANSLATION, sign=-1)
+    assert torch.equal(moved[7:], before[:21])
+    assert torch.equal(only("brightness", strength=0.5, sign=-1), (before * (1 - 0.5 * augment.TONE)).round())
+    flat = only("contrast", sign=-1)
+    assert flat.std() == pytest.approx(before.std().item() * (1 - augment.TONE), rel=0.02)
+    assert flat.mean() == pytest.approx(before.mean().item(), abs=0.5)
+    assert torch.equal(only("posterise"), (before / 16).floor() * 16)
+    assert torch.equal(only("solarise", strength=0.5), torch.where(before >= 128, 255 - before, before))
+
+
+@pytest.mark.parametrize("axis", ["x", "y"])
+def test_a_shear_moves_pixels_by_their_distance_from_the_middle(axis):
+    line = torch.zeros(1, 28, 28, dtype=torch.uint8)
+    line[0, :, 13:15] = 200
+    along = line if axis == "x" else line.mT
+    seen = only(f"shear {axis}", images=along)
+    seen = seen if axis == "x" else seen.T
+    middle = (seen * (torch.arange(28) - 13.5)).sum(dim=1) / seen.sum(dim=1)
+    assert torch.allclose(middle, -augment.SHEAR * (torch.arange(28) - 13.5), atol=0.02)
+
+
+def test_a_rotation_turns_about_the_middle():
+    disc = torch.zeros(1, 28, 28, dtype=torch.uint8)
+    disc[0, 2:6, 12:16] = 200  # above the middle, 10 pixels from it
+    which = torch.tensor([[OPERATIONS.index("rotate")], [OPERATIONS.index("rotate")]])
+    policy = augment._policy(which, torch.ones(2, 1, dtype=torch.int64), 0.75)  # 22.5 degrees twice
+    seen = change(disc, {"policy": policy}, PLAIN)[0].float()
+    rows, columns = torch.meshgrid(torch.arange(28) - 13.5, torch.arange(28) - 13.5, indexing="ij")
+    weight = seen / seen.sum()
+    y, x = (weight * rows).sum(), (weight * columns).sum()
+    assert math.hypot(x, y) == pytest.approx(10, abs=0.2)
+    assert abs(math.degrees(math.atan2(abs(x), -y))) == pytest.approx(45, abs=1.5)
+
+
+@pytest.mark.parametrize("setting", ["mixup", "cutmix"])
+def test_mixing_gives_classes_in_the_shares_that_are_seen(setting):
+    images = torch.arange(1, 201, dtype=torch.uint8).view(200, 1, 1).expand(200, 28, 28)  # each image one grey
+    targets = torch.eye(200)
+    config = replace(PLAIN, **{setting: 1.0})
+    seen, shares = mix(images, targets, draw(200, generator(), config)["mix"])
+    assert torch.allclose(shares.sum(dim=1), torch.ones(200))
+    greys = torch.arange(1, 201).float()
+    assert torch.allclose(seen.mean(dim=(1, 2)), shares @ greys, rtol=1e-4)
+    own = shares.diagonal()
+    assert own.min() < 0.25
+    assert own.max() > 0.9
+    # a rectangle of CutMix that reaches over the edge is cut there, and less of the other image is seen
+    assert own.mean() == pytest.approx(0.5 if setting == "mixup" else 0.7, abs=0.06)
+    kinds = seen.flatten(1).std(dim=1) > 1e-3
+    assert kinds.float().mean() > 0.5 if setting == "cutmix" else not kinds.any()
+
+
+def test_mixing_stays_within_a_seed():
+    images, targets = image(6).view(2, 3, 28, 28).clone(), torch.eye(6).view(2, 3, 6)
+    draws = draw(6, generator(), replace(PLAIN, mixup=1.0))["mix"].view(2, 3, 5)
+    seen, shares = mix(images, targets, draws)
+    assert seen.shape == images.shape
+    assert (shares[0, :, 3:] == 0).all()
+    assert (shares[1, :, :3] == 0).all()
+
+
 def test_the_generator_decides():
-    first, again, other = (augment(image(50), generator(seed), flip=True, crop=3) for seed in (1, 1, 2))
+    settings = {"flip": True, "crop": 3, "randaugment": 0.5, "erase": 0.5}
+    first, again, other = (changed(image(50), seed, **settings) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+def test_what_is_drawn_before_does_not_change_when_more_is_drawn():
+    few = draw(9, generator(), replace(PLAIN, flip=True, crop=2))
+    more = draw(9, generator(), replace(PLAIN, flip=True, crop=2, erase=0.5, mixup=0.5, randaugment=0.2))
+    assert torch.equal(few["place"], more["place"])
+    assert set(more) == {"place", "policy", "erase", "mix"}
+
+
+def test_images_of_another_size_are_possible():
+    config = replace(PLAIN, crop=1)
+    assert config.model == ViTConfig()
+    small = image()[:, :7, :7]
+    assert change(small, draw(1, generator(), config), config).shape == (1, 7, 7)

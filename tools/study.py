@@ -4,9 +4,11 @@
     python tools/study.py run STUDY [snakemake's options ...]
     python tools/study.py job STUDY JOB
     python tools/study.py gather STUDY
+    python tools/study.py teach STUDY RUNG NAME
 
 STUDY is the name of a file in studies/, or the path of one. `run` plans, has Snakemake run the jobs, on this machine or
-where its options say (--profile studies/slurm), says how far they are, and gathers. A caller's mistake ends with one
+where its options say (--profile studies/slurm), says how far they are, and gathers. `teach` makes
+studies/teachers/NAME.safetensors of what a rung's runs answer to the training images. A caller's mistake ends with one
 sentence and status 1.
 """
 
@@ -22,11 +24,12 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
 
-from vitlib import paths, runs, study
+from vitlib import paths, runs, study, teacher
 from vitlib.data import DataError
 from vitlib.study import Job, Study
 
@@ -193,6 +196,20 @@ def why(error: Exception) -> str:
     return f"On {node}: {said}"
 
 
+def teach(name: str, rung: str, called: str) -> None:
+    """Make a teacher of the runs of a rung."""
+    asked = study.load(name)
+    if rung not in asked.rungs:
+        raise MistakeError(f"rung is {rung!r}, but has to be one of {', '.join(asked.rungs)}.")
+    replace(asked.rungs[rung], teacher=called)  # may be a name
+    folders = [asked.folder(asked.rungs[rung]) / f"seed-{seed}" for seed in asked.seeds]
+    missing = [folder.name for folder in folders if not runs.is_complete(folder)]
+    if missing:
+        raise MistakeError(f"{paths.show(folders[0].parent)} lacks {', '.join(missing)}: train that rung here first.")
+    made = teacher.make([runs.load_run(folder) for folder in folders], called)
+    print(f"{paths.show(made)}: the mean of {_count(len(folders), 'run')}")
+
+
 def executor(options: Sequence[str]) -> str | None:
     """Return the executor that Snakemake's options name, directly or by a profile."""
     for i, option in enumerate(options):
@@ -237,9 +254,9 @@ def _count(number: int, thing: str) -> str:
 
 def main() -> None:
     """Run one of the actions."""
-    actions = {"plan": plan, "run": run, "job": job, "gather": gather}
+    actions = {"plan": plan, "run": run, "job": job, "gather": gather, "teach": teach}
     action, *arguments = sys.argv[1:] or [""]
-    wanted = {"job": 2}.get(action, 1)
+    wanted = {"job": 2, "teach": 3}.get(action, 1)
     if action not in actions or len(arguments) < wanted or (action != "run" and len(arguments) > wanted):
         sys.exit(__doc__)
     try:

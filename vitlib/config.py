@@ -7,6 +7,7 @@ again. They hold only what changes the result; the device and the progress displ
 import hashlib
 import json
 import math
+import re
 import sys
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
@@ -14,6 +15,7 @@ from typing import Any, Self
 OPTIMIZERS = ("adamw", "muon")
 PRECISIONS = ("float32", "bfloat16")
 SCHEDULES = ("linear", "constant")
+INITIALISATIONS = ("xavier", "truncated", "mimetic")
 TRAIN_IMAGES = 60_000  # images in Fashion-MNIST's training set
 IMAGES = {  # what Fashion-MNIST asks of a network
     "image_size": (28, "the pixels along a side of its images"),
@@ -48,6 +50,15 @@ def _real(settings: object, low: float, high: float, *names: str) -> None:
         object.__setattr__(settings, name, float(value))
 
 
+def _share(settings: object, *names: str) -> None:
+    """Check numbers from 0 to 1, both included, and store them as floats."""
+    for name in names:
+        value = getattr(settings, name)
+        right = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+        require(right, name, value, "a number from 0 to 1")
+        object.__setattr__(settings, name, float(value))
+
+
 def _flag(settings: object, *names: str) -> None:
     for name in names:
         require(isinstance(getattr(settings, name), bool), name, getattr(settings, name), "True or False")
@@ -71,12 +82,13 @@ class ViTConfig:
     mlp_ratio: int = 4  # width of the MLP's hidden layer over D
     num_classes: int = 10
     dropout: float = 0.0  # share of the MLP's outputs set to zero while training
+    drop_path: float = 0.0  # stochastic depth: share of images that skip a branch of the last layer while training
     share_norm: bool = True  # one LayerNorm per block, applied twice (the homework's model), or two
 
     def __post_init__(self) -> None:
         _whole(self, 1, LARGEST, "image_size", "patch_size", "channels", "embed_dim", "depth", "num_heads")
         _whole(self, 1, LARGEST, "mlp_ratio", "num_classes")
-        _real(self, 0, 1, "dropout")
+        _real(self, 0, 1, "dropout", "drop_path")
         _flag(self, "share_norm")
         require(
             self.image_size % self.patch_size == 0,
@@ -131,7 +143,16 @@ class TrainConfig:
     schedule: str = "linear"  # after that "linear": they fall linearly to zero; "constant": they stay
     flip: bool = True  # mirror each training image left to right with probability 1/2
     crop: int = 0  # pad by this many pixels and crop at random, for each training image
+    randaugment: float = 0.0  # strength, up to 1, of two random operations on each training image; 0: none
+    erase: float = 0.0  # share of training images of which a random rectangle is painted over
+    mixup: float = 0.0  # share of training images blended with another
+    cutmix: float = 0.0  # share of training images with a rectangle of another
     label_smoothing: float = 0.0
+    teacher: str = ""  # whose answers are learnt too: a file of studies/teachers, see vitlib/teacher.py
+    teacher_weight: float = 0.5  # weight of those answers against the labels; without a teacher it means nothing
+    ema: float = 0.0  # the final weights are a running average of the steps' with this decay; 0: the last step's
+    sam: float = 0.0  # radius in which the loss is made flat: sharpness-aware minimisation; 0: not
+    initialisation: str = "xavier"  # of the weights, see vitlib/initialise.py
     train_images: int = 55_000  # images trained on, taken from the training set
     validation_images: int = 5_000  # images held out of the training set
     precision: str = "bfloat16"  # of the products in training; weights and evaluation stay float32 and float64
@@ -146,9 +167,20 @@ class TrainConfig:
         _whole(self, 0, self.model.image_size, "crop")
         _whole(self, 0, 2**63 - 1, "seed")
         _real(self, 0, math.inf, "lr", "muon_lr", "weight_decay")
-        _real(self, 0, 1, "warmup", "label_smoothing")
+        _real(self, 0, 1, "warmup", "label_smoothing", "ema")
+        _share(self, "randaugment", "erase", "mixup", "cutmix", "teacher_weight")
+        _real(self, 0, math.inf, "sam")
+        require(self.mixup + self.cutmix <= 1, "mixup + cutmix", self.mixup + self.cutmix, "at most 1")
+        named = isinstance(self.teacher, str) and re.fullmatch(r"[a-z0-9-]*", self.teacher)
+        require(bool(named), "teacher", self.teacher, "the name of a file in studies/teachers: a-z, 0-9 and hyphens")
         _flag(self, "flip")
         require(self.optimizer in OPTIMIZERS, "optimizer", self.optimizer, f"one of {', '.join(OPTIMIZERS)}")
+        require(
+            self.initialisation in INITIALISATIONS,
+            "initialisation",
+            self.initialisation,
+            f"one of {', '.join(INITIALISATIONS)}",
+        )
         require(self.schedule in SCHEDULES, "schedule", self.schedule, f"one of {', '.join(SCHEDULES)}")
         require(self.precision in PRECISIONS, "precision", self.precision, f"one of {', '.join(PRECISIONS)}")
         require(self.batch_size <= self.train_images, "batch_size", self.batch_size, f"at most {self.train_images}")

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from vitlib import data
-from vitlib.augment import change, draw
+from vitlib.augment import change, draw, mix
 from vitlib.config import TrainConfig
 from vitlib.fuse import FuseLinears
-from vitlib.model import ViT
+from vitlib.initialise import build
 from vitlib.optim import Muon
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
@@ -42,7 +42,7 @@ class Engine:
     Args:
         config: what defines the runs, but for the seeds.
         images: uint8 (N, 28, 28) to train on.
-        labels: int64 (N,).
+        targets: classes int64 (N,), or shares of the classes float32 (N, Y).
         device: where to train.
         seeds: S, how many at once.
         compiled: compile the forward and backward pass.
@@ -54,7 +54,7 @@ class Engine:
         self,
         config: TrainConfig,
         images: Tensor,
-        labels: Tensor,
+        targets: Tensor,
         device: torch.device,
         seeds: int = 1,
         compiled: bool = True,
@@ -64,23 +64,31 @@ class Engine:
         if device.type == "cpu":
             _keep_freed_memory()
         self.config, self.device, self.stacked = config, device, seeds > 1
-        self.images, self.labels = images.to(device), labels.to(device)
+        if (config.mixup or config.cutmix) and not targets.is_floating_point():
+            targets = F.one_hot(targets, config.model.num_classes).float()
+        self.images, self.targets = images.to(device), targets.to(device)
         self.steps = len(images) // config.batch_size
         self.images_an_epoch = self.steps * config.batch_size * seeds
-        self._make = network or (lambda: ViT(config.model))
+        self._make = network or (lambda: build(config.model, config.initialisation))
         self._alone = self._make().to(device)  # the form of one seed's network
-        self.model = copy.deepcopy(self._alone) if self.stacked else self._alone
+        self.model = copy.deepcopy(self._alone) if self.stacked or config.ema else self._alone
         if self.stacked:
             for p in self.model.parameters():
                 p.data = p.data.new_empty(seeds, *p.shape)
+        self._parameters = list(self.model.parameters())
+        self._averages = [p.detach().clone() for p in self._parameters] if config.ema else []
         self.loss_function = _loss_function(self.model, config, device, compiled, without_compiler, self.stacked)
         self.optimizers = _optimizers(self.model, config, self.stacked)
         shape = (self.steps, seeds, config.batch_size) if self.stacked else (self.steps, config.batch_size)
         self._order = torch.zeros(shape, dtype=torch.int64, device=device)
-        self._draws = torch.zeros(self.steps, 3, seeds * config.batch_size, 1, dtype=torch.int64, device=device)
+        form = draw(1, torch.Generator(device), config)
+        self._draws = {
+            name: one.new_zeros(self.steps, seeds * config.batch_size, one.shape[1]) for name, one in form.items()
+        }
         self._rates = torch.zeros(self.steps, device=device)
         self._losses = torch.zeros(seeds, device=device)
         self._at = torch.zeros(1, dtype=torch.int64, device=device)  # the epoch's next step
+        self._past = torch.zeros(1, device=device)  # steps of the epochs before
         self._taken = 0
         self._records = device.type == "cuda"
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -135,13 +143,13 @@ class Engine:
         for s, generator in enumerate(generators):
             order = torch.randperm(len(self.images), generator=generator, device=self.device)[:images]
             (self._order[:, s] if self.stacked else self._order).copy_(order.view(self.steps, -1))
-            draws = draw(images, generator, flip=config.flip, crop=config.crop)
-            if draws is not None:
-                of_seed = slice(s * config.batch_size, (s + 1) * config.batch_size)
-                self._draws[:, :, of_seed].copy_(draws.unflatten(1, (self.steps, -1)).transpose(0, 1))
+            of_seed = slice(s * config.batch_size, (s + 1) * config.batch_size)
+            for name, drawn in draw(images, generator, config).items():
+                self._draws[name][:, of_seed].copy_(drawn.unflatten(0, (self.steps, -1)))
         self._rates.copy_(torch.tensor([self.rate(epoch, step) for step in range(self.steps)]))
         self._losses.zero_()
         self._at.zero_()
+        self._past.fill_(epoch * self.steps)
 
     def _take(self) -> None:
         """Take a step, on a GPU as a replay of the recorded one once everything is compiled and allocated."""
@@ -170,37 +178,77 @@ class Engine:
         """Take the step that the counter points at."""
         config = self.config
         batch = self._order[self._at][0]  # (S, B), or (B,) for a single seed
-        seen = self.images[batch.flatten()]
-        if config.flip or config.crop:
-            seen = change(seen, self._draws[self._at][0], crop=config.crop)
+        draws = {name: drawn[self._at][0] for name, drawn in self._draws.items()}
+        seen = change(self.images[batch.flatten()], draws, config).unflatten(0, batch.shape)
+        targets = self.targets[batch]
+        if "mix" in draws:
+            seen, targets = mix(seen, targets, draws["mix"].unflatten(0, batch.shape))
         rate = self._rates[self._at][0]
         for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
             for group in optimizer.param_groups:
                 torch.mul(group["peak_lr"], rate, out=group["lr"])
-        loss = self.loss_function(seen.unflatten(0, batch.shape), self.labels[batch])  # (S,), or () for a single seed
-        loss.sum().backward()
+        loss = self._gradients(seen, targets)
+        if config.sam:
+            with torch.no_grad():
+                moves = self._uphill()
+                torch._foreach_add_(self._parameters, moves)
+            self._gradients(seen, targets)
+            with torch.no_grad():
+                torch._foreach_sub_(self._parameters, moves)
         for optimizer in self.optimizers:
             optimizer.step()
+        if config.ema:
+            self._average()
         self._losses += loss.detach()
         self._at += 1
 
+    def _gradients(self, seen: Tensor, targets: Tensor) -> Tensor:
+        """Set the gradients and return the loss: (S,), or () for a single seed."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        loss = self.loss_function(seen, targets)
+        loss.sum().backward()
+        return loss
+
+    def _uphill(self) -> list[Tensor]:
+        """Return the way up the loss, `sam` long over all weights of a seed (Foret et al., 2021, equation 2)."""
+        gradients = [p.grad for p in self._parameters]
+        seeds = 1 if self.stacked else 0
+        length = sum(g.square().flatten(seeds).sum(-1) for g in gradients).sqrt()  # (S,), or ()
+        scale = self.config.sam / (length + 1e-12)
+        return [g * scale.view(*scale.shape, *[1] * (g.ndim - seeds)) for g in gradients]
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Move the running averages towards the weights, faster in the first steps, which hold what was drawn."""
+        steps = self._past + self._at
+        weight = 1 - torch.minimum((1 + steps) / (10 + steps), torch.full_like(steps, self.config.ema))
+        change = torch._foreach_sub(self._parameters, self._averages)
+        torch._foreach_mul_(change, weight[0])
+        torch._foreach_add_(self._averages, change)
+
     def network(self, s: int) -> nn.Module:
-        """Return the network of the seed at position `s`, valid until the next call."""
-        if self.stacked:
+        """Return the network of the seed at position `s`, with averaged weights where `ema` asks for them.
+
+        Valid until the next call.
+        """
+        if self._alone is not self.model:
+            weights = self._averages or self._parameters
             with torch.no_grad():
-                for alone, p in zip(self._alone.parameters(), self.model.parameters(), strict=True):
-                    alone.copy_(p[s])
+                for alone, p in zip(self._alone.parameters(), weights, strict=True):
+                    alone.copy_(p[s] if self.stacked else p)
         return self._alone
 
     def to(self, device: torch.device) -> None:
         """Move the networks to another device."""
         self.model.to(device)
         self._alone.to(device)
+        self._averages = [average.to(device) for average in self._averages]
 
     def states(self) -> list[dict[str, Tensor]]:
         """Return what the checkpoint of each seed holds: its weights and its optimizers' tensors, on the CPU."""
         tensors = {f"model.{name}": p.detach().cpu() for name, p in self.model.named_parameters()}
+        tensors |= {f"average.{i}": average.cpu() for i, average in enumerate(self._averages)}
         for i, optimizer in enumerate(self.optimizers):
             for index, state in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer{i}.{index}.{key}": value.cpu() for key, value in state.items()}
@@ -212,6 +260,9 @@ class Engine:
     def restore(self, states: Sequence[dict[str, Tensor]]) -> None:
         """Continue where the checkpoints of all seeds left off."""
         self._fill([{name.removeprefix("model."): value for name, value in state.items()} for state in states])
+        for i, average in enumerate(self._averages):
+            kept = [state[f"average.{i}"] for state in states]
+            average.copy_(torch.stack(kept) if self.stacked else kept[0])
         for i, optimizer in enumerate(self.optimizers):
             restored: dict[int, dict[str, Tensor]] = {}
             for name, first in states[0].items():
@@ -228,6 +279,8 @@ class Engine:
         """Copy each seed's weights into the model."""
         for name, p in self.model.named_parameters():
             p.copy_(torch.stack([each[name] for each in weights]) if self.stacked else weights[0][name])
+        for average, p in zip(self._averages, self._parameters if self._averages else [], strict=True):
+            average.copy_(p)
 
 
 def _keep_freed_memory() -> None:
@@ -288,25 +341,25 @@ def _loss_function(
     without_compiler: Callable[[str], None],
     stacked: bool = False,
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the function from uint8 images (B, 28, 28) and labels (B,) to the mean loss.
+    """Return the function from images (B, 28, 28) of 0 to 255 and targets (B,) or (B, Y) to the mean loss.
 
-    With `stacked`, parameters, images, labels and losses have a leading axis of seeds. Where compilation fails it runs
+    With `stacked`, parameters, images, targets and losses have a leading axis of seeds. Where compilation fails it runs
     eagerly and calls `without_compiler` with the reason.
     """
 
-    def one(network: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> Tensor:
+    def one(network: Callable[[Tensor], Tensor], images: Tensor, targets: Tensor) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             logits = network(data.normalise(images).unsqueeze(1))
-        return F.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
+        return F.cross_entropy(logits.float(), targets, label_smoothing=config.label_smoothing)
 
-    def seed(parameters: dict[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
+    def seed(parameters: dict[str, Tensor], images: Tensor, targets: Tensor) -> Tensor:
         # a block's norm is one module under two names: tying its weights would put them back in the wrong order
-        return one(lambda x: functional_call(model, parameters, x, tie_weights=False), images, labels)
+        return one(lambda x: functional_call(model, parameters, x, tie_weights=False), images, targets)
 
-    def eager(images: Tensor, labels: Tensor) -> Tensor:
+    def eager(images: Tensor, targets: Tensor) -> Tensor:
         if stacked:
-            return torch.vmap(seed)(dict(model.named_parameters()), images, labels)
-        return one(model, images, labels)
+            return torch.vmap(seed)(dict(model.named_parameters()), images, targets)
+        return one(model, images, targets)
 
     if not compiled:
         return eager
@@ -319,14 +372,14 @@ def _loss_function(
     function = torch.compile(eager, dynamic=False, options=options)
     working = False
 
-    def careful(images: Tensor, labels: Tensor) -> Tensor:
+    def careful(images: Tensor, targets: Tensor) -> Tensor:
         nonlocal function, working
         if working:
-            return function(images, labels)
+            return function(images, targets)
         try:
-            loss = function(images, labels)
+            loss = function(images, targets)
         except RuntimeError as error:  # what torch.compile raises without a working C++ compiler
-            loss = eager(images, labels)  # another fault, such as too little memory, shows here again
+            loss = eager(images, targets)  # another fault, such as too little memory, shows here again
             without_compiler((str(error).strip().splitlines() or [type(error).__name__])[0][:120])
             function = eager
         working = True

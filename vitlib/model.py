@@ -113,8 +113,9 @@ class MLP(nn.Module):
 class TransformerEncoder(nn.Module):
     """One encoder layer: (B, N, D) -> (B, N, D) (Dosovitskiy et al., 2021, equations 2 and 3)."""
 
-    def __init__(self, config: ViTConfig) -> None:
+    def __init__(self, config: ViTConfig, drop_path: float = 0.0) -> None:
         super().__init__()
+        self.drop_path = drop_path
         self.norm1 = Norm(config)
         self.attention = MultiHeadAttention(config)
         self.norm2 = self.norm1 if config.share_norm else Norm(config)
@@ -122,8 +123,15 @@ class TransformerEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the tokens after attention and MLP, each added to its input."""
-        x = x + self.attention(self.norm1(x))  # equation 2
-        return x + self.mlp(self.norm2(x))  # equation 3
+        x = x + self._skip(self.attention(self.norm1(x)))  # equation 2
+        return x + self._skip(self.mlp(self.norm2(x)))  # equation 3
+
+    def _skip(self, branch: Tensor) -> Tensor:
+        """Leave the branch out for a share of the images while training (stochastic depth; Huang et al., 2016)."""
+        if not self.training or not self.drop_path:
+            return branch
+        kept = torch.rand(len(branch), 1, 1, device=branch.device) >= self.drop_path
+        return branch * kept / (1 - self.drop_path)
 
 
 class ViT(nn.Module):
@@ -142,7 +150,8 @@ class ViT(nn.Module):
         self.embedding = nn.Linear(config.patch_dim, D)
         self.class_token = nn.Parameter(torch.zeros(1, 1, D))
         self.positions = nn.Parameter(torch.zeros(1, config.num_tokens, D))
-        self.encoder = nn.ModuleList(TransformerEncoder(config) for _ in range(config.depth))
+        shares = [config.drop_path * (layer + 1) / config.depth for layer in range(config.depth)]
+        self.encoder = nn.ModuleList(TransformerEncoder(config, share) for share in shares)
         self.norm = nn.LayerNorm(D)
         self.head = nn.Linear(D, config.num_classes)
         self._initialise()

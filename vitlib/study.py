@@ -119,10 +119,10 @@ class Study:
 
     @cached_property
     def jobs(self) -> list[Job]:
-        """Every job; dropout's draws do not come apart by seed, so that its seeds train one by one."""
+        """Every job; draws inside of the network do not come apart by seed, so that such seeds train one by one."""
         jobs = []
         for rung, config in self.rungs.items():
-            size = 1 if config.model.dropout else self.seeds_a_job
+            size = 1 if config.model.dropout or config.model.drop_path else self.seeds_a_job
             batches = (self.seeds[i : i + size] for i in range(0, len(self.seeds), size))
             jobs += [Job(rung, config, batch) for batch in batches]
         return jobs

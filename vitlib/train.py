@@ -24,7 +24,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from vitlib import data, paths, provenance, runs
+from vitlib import data, paths, provenance, runs, teacher
 from vitlib.config import TrainConfig, differences, require
 from vitlib.engine import Engine
 from vitlib.evaluate import evaluate
@@ -103,8 +103,8 @@ def train_seeds(
         The runs, in the order of the seeds.
 
     Raises:
-        ValueError: as `train`; also where seeds are missing or repeated, or the model has dropout, whose draws
-            would not be those of a seed alone.
+        ValueError: as `train`; also where seeds are missing or repeated, or the model has dropout or drops paths,
+            where the draws would not be those of a seed alone.
     """
     seeds = list(seeds)
     require(0 < len(set(seeds)) == len(seeds), "seeds", seeds, "at least one seed, and each only once")
@@ -149,8 +149,9 @@ def _runs(
         missing[folder] = config
     if missing:
         if len(missing) > 1:
-            dropout = configs[0].model.dropout
-            require(dropout == 0, "dropout", dropout, "0 where several seeds train at once; train them one by one")
+            for name in ("dropout", "drop_path"):
+                share = getattr(configs[0].model, name)
+                require(share == 0, name, share, "0 where several seeds train at once; train them one by one")
         chosen = _device(device)
         with ExitStack() as locks:
             for folder in missing:
@@ -206,30 +207,32 @@ def _train(
     data_root: str | Path | None,
 ) -> None:
     """Train in folders beside `folders` and move the finished runs there."""
-    partials = [folder.with_name(f"{folder.name}.partial") for folder in folders]
-    for config, folder, partial in zip(configs, folders, partials, strict=True):
-        partial.mkdir(exist_ok=True)
-        settings = partial / "config.json"
-        if settings.is_file():
-            _require_same(config, runs.read_config(settings), folder)
-        runs.write_json(settings, config.to_dict())
     config, seeds = configs[0], [config.seed for config in configs]
-    # of the code that is loaded now, not of what it is edited to while training
-    environment = provenance.environment(device) | {"compiled": compiled, "test": test}
-    if len(seeds) > 1:
-        environment["seeds_at_once"] = len(seeds)
-
     images, labels = data.load("train", data_root)
     train_index, validation_index = data.training_split(config.train_images, config.validation_images)
     validation = images[validation_index], labels[validation_index]
     test_set = data.load("test", data_root) if test == "every" else None
+    learnt = teacher.targets(config, labels[train_index], train_index)
+    partials = [folder.with_name(f"{folder.name}.partial") for folder in folders]
+    for each, folder, partial in zip(configs, folders, partials, strict=True):
+        partial.mkdir(exist_ok=True)
+        settings = partial / "config.json"
+        if settings.is_file():
+            _require_same(each, runs.read_config(settings), folder)
+        runs.write_json(settings, each.to_dict())
+    # of the code that is loaded now, not of what it is edited to while training
+    environment = provenance.environment(device) | {"compiled": compiled, "test": test}
+    if len(seeds) > 1:
+        environment["seeds_at_once"] = len(seeds)
+    if config.teacher:
+        environment["teacher_sha256"] = teacher.digest(config.teacher)
 
     def without_compiler(reason: str) -> None:
         for start in starts:
             start[-1]["compiled"] = False
         display.say(f"torch.compile does not work here ({reason}): training uncompiled, slower.")
 
-    engine = Engine(config, images[train_index], labels[train_index], device, len(seeds), compiled, without_compiler)
+    engine = Engine(config, images[train_index], learnt, device, len(seeds), compiled, without_compiler)
     engine.begin(seeds)
     histories, starts = _resume(partials, configs, engine)
     for start, folder in zip(starts, folders, strict=True):
