@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vitlib import ViT, ViTConfig, data, homework
-from vitlib.evaluate import Evaluation, beside_homework, evaluate, wilson_interval
+from vitlib.evaluate import Evaluation, beside_homework, evaluate, wilson_interval, with_mirror
 
 
 def test_counts_and_loss_by_hand():
@@ -78,3 +78,28 @@ def test_beside_itself_the_homework_has_no_difference():
     classes, overall = beside_homework(list(homework.CORRECT), list(homework.TOTAL))
     assert all(row["ours"] == row["reported"] for row in [*classes, overall])
     assert overall["ours"][0] == pytest.approx(0.8517)
+
+
+def answers(rows):
+    """Answers of two classes to images of the first: the probability it gets, and how many images get it."""
+    first = torch.tensor([p for p, n in rows for _ in range(n)], dtype=torch.float64)
+    return Evaluation(torch.stack([first, 1 - first], dim=1).log(), torch.zeros(len(first), dtype=torch.int64))
+
+
+def test_calibration_by_hand():
+    # 3 images at 0.9 for the right class, 1 at 0.9 for the wrong one, 2 at 0.6 for the right one
+    result = answers([(0.9, 3), (0.1, 1), (0.6, 2)])
+    rows = result.calibration(bins=10)
+    assert rows == [(pytest.approx(0.6), 1.0, 2), (pytest.approx(0.9), 0.75, 4)]
+    assert result.calibration_error(bins=10) == pytest.approx((2 * 0.4 + 4 * 0.15) / 6)
+
+
+def test_the_mirror_adds_the_mean_of_both_answers():
+    model = ViT(ViTConfig()).double()
+    images, labels = data.load("test")
+    images, labels = images[:20], labels[:20]
+    first = evaluate(model, images, labels)
+    both = with_mirror(first, model, images)
+    mirrored = evaluate(model, images.flip(-1), labels)
+    assert torch.allclose(both.probabilities, (first.probabilities + mirrored.probabilities) / 2)
+    assert torch.allclose(with_mirror(mirrored, model, images.flip(-1)).logits, both.logits)

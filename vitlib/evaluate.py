@@ -60,6 +60,23 @@ class Evaluation:
         """Images, by class."""
         return self.confusion.sum(dim=1).tolist()
 
+    def calibration(self, bins: int = 15) -> list[tuple[float, float, int]]:
+        """Sort the answers by their probability into equally wide bins (Guo et al., 2017).
+
+        Returns:
+            Of each bin that is not empty: mean probability of the answer, share of right answers, images.
+        """
+        confidence, answer = self.probabilities.max(dim=1)
+        which = (confidence * bins).long().clamp(max=bins - 1)
+        right = (answer == self.labels).double()
+        found = [which == i for i in range(bins)]
+        return [(confidence[of].mean().item(), right[of].mean().item(), int(of.sum())) for of in found if of.any()]
+
+    def calibration_error(self, bins: int = 15) -> float:
+        """Return the expected calibration error: the mean gap between probability and share of right answers, 0 to 1."""
+        rows = self.calibration(bins)
+        return sum(n * abs(share - confidence) for confidence, share, n in rows) / len(self.labels)
+
     @property
     def accuracy(self) -> float:
         """Share of images classified rightly, 0 to 1."""
@@ -91,6 +108,18 @@ def evaluate(
             network(data.normalise(batch.to(device)).to(dtype).unsqueeze(1)) for batch in images.split(batch_size)
         ]
     return Evaluation(torch.cat(logits).double().cpu(), labels.cpu())
+
+
+def with_mirror(first: Evaluation, model: "ViT | Run", images: Tensor) -> Evaluation:
+    """Return an evaluation of which each image's answer is the mean of its own and its mirror image's probabilities.
+
+    Args:
+        first: of the images as they are.
+        model: as in `evaluate`.
+        images: uint8 (N, 28, 28), those of `first`.
+    """
+    second = evaluate(model, images.flip(-1), first.labels)
+    return Evaluation(((first.probabilities + second.probabilities) / 2).log(), first.labels)
 
 
 def beside_homework(correct: list[int], total: list[int]) -> tuple[list[dict[str, Any]], dict[str, Any]]:

@@ -79,6 +79,7 @@ class Study:
     seeds_a_job: int
     curves: bool
     rungs: dict[str, TrainConfig]
+    origins: dict[str, str]  # the rung, or the recipe, that each rung changes
 
     @property
     def name(self) -> str:
@@ -295,6 +296,7 @@ def _study(path: Path, values: dict[str, Any]) -> Study:
     given = values["rungs"]
     require(isinstance(given, dict) and len(given) > 0, "rungs", given, "at least one line, name: {setting: value}")
     digests: dict[str, str] = {}
+    origins: dict[str, str] = {}
     for rung, changes in given.items():
         wanted = "name: {setting: value}, or name: {} for no change"
         require(isinstance(changes, dict), f"rung {rung!r}", changes, wanted)
@@ -311,7 +313,8 @@ def _study(path: Path, values: dict[str, Any]) -> Study:
             raise ValueError(f"rung {rung!r} has the same settings as {digests[config.digest]!r}: remove one.")
         digests[config.digest] = str(rung)
         rungs[str(rung)] = config
-    return Study(path, values["purpose"], test, _seeds(values["seeds"]), size, curves, rungs)
+        origins[str(rung)] = str(values["recipe"] if origin is None else origin)
+    return Study(path, values["purpose"], test, _seeds(values["seeds"]), size, curves, rungs, origins)
 
 
 def _seeds(given: object) -> tuple[int, ...]:
