@@ -25,7 +25,7 @@ from bs4 import BeautifulSoup
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from vitlib import ViTConfig, calculator, cost, paths
+from vitlib import ViTConfig, calculator, cost, figures, paths
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 ASKED = os.environ.get("BROWSER_TESTS")
@@ -72,7 +72,7 @@ def opened(browser, site):
     """Return a function that opens a page without a network; any error in its console fails the test."""
     contexts, wrong = [], []
 
-    def open_page(name, theme="light", width=1280, query="", **options):
+    def open_page(name, theme="light", width=1280, query="", folder=site, **options):
         context = browser.new_context(
             offline=True, color_scheme=theme, viewport={"width": width, "height": 800}, **options
         )
@@ -83,7 +83,7 @@ def opened(browser, site):
         page.on("console", lambda said: wrong.append(said.text) if said.type in ("error", "warning") else None)
         page.on("requestfailed", lambda request: wrong.append(f"{request.url} failed"))
         page.on("request", lambda request: page.asked.add(request.url))
-        page.goto((site / f"{name}.html").as_uri() + query)
+        page.goto((folder / f"{name}.html").as_uri() + query)
         return page
 
     yield open_page
@@ -390,6 +390,42 @@ def test_a_mistake_says_what_the_network_thought(opened):
     page.keyboard.press("ArrowDown")
     below = page.evaluate("document.activeElement.getBoundingClientRect().left")
     assert below == pictures.first.bounding_box()["x"]
+
+
+SEEDS = {"plain": [20.0, 35.0, 27.0, 30.0], "other": [60.0, 75.0, 67.0, 92.0]}  # two of them nearly touch
+
+
+def test_a_point_of_a_figure_says_what_it_is(opened, site, tmp_path):
+    """A figure of seeds, put where a page has one already: the spots lie on the points, and each says its own."""
+    ax = figures.plot_races(SEEDS)
+    dots = [
+        (share, 1 - row, f"{name}, seed {seed}: {share} %")
+        for row, (name, shares) in enumerate(SEEDS.items())
+        for seed, share in enumerate(shares)
+    ]
+    shown = figures.points(ax, dots, "Two rows of four dots, one dot a seed")
+    folder = shutil.copytree(site, tmp_path / "site")
+    document = BeautifulSoup((folder / "03_per_class.html").read_text(), "html.parser")
+    document.select_one(".gallery").replace_with(BeautifulSoup(shown.forms["text/html"], "html.parser"))
+    (folder / "points.html").write_text(str(document))
+    for width in (360, 1280):
+        page = opened("points", "light", width, folder=folder, has_touch=True)
+        spots, line = page.locator(".points [data-detail]"), page.locator(".points + .detail")
+        picture = Image.open(BytesIO(page.locator(".points").screenshot())).convert("RGB")
+        outer = page.locator(".points").bounding_box()
+        spots.first.focus()
+        for i, (_, _, said) in enumerate(dots):
+            spot = spots.nth(i).bounding_box()
+            middle = [spot[side] + spot[size] / 2 - outer[side] for side, size in (("x", "width"), ("y", "height"))]
+            red, _, blue = picture.getpixel(tuple(map(int, middle)))
+            assert blue - red > 50 or max(red, blue) < 60, f"no dot, and no median over one, under {said}"
+            page.touchscreen.tap(outer["x"] + middle[0], outer["y"] + middle[1])
+            assert line.inner_text() == said
+            assert spots.nth(i).get_attribute("aria-label") == said
+        for key, i in (("Home", 0), ("ArrowRight", 1), ("ArrowDown", 4), ("ArrowUp", 1), ("End", 7)):
+            page.keyboard.press(key)
+            assert line.inner_text() == dots[i][2], key
+        assert page.locator(".points [tabindex='0']").count() == 1
 
 
 def test_without_scripts_nothing_of_the_figures_is_missing(opened):

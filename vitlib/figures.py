@@ -274,6 +274,31 @@ def mistakes(images: Tensor, which: Tensor, labels: Tensor, probabilities: Tenso
     return Shown("text/html", html, numbers(["test image", "label", "answer", *CLASSES], rows))
 
 
+def points(ax: Axes, marks: Iterable[tuple[float, float, str]], alt: str) -> Shown:
+    """Return the figure of `ax` so that each of its points says more on a closer look, and close it.
+
+    Args:
+        ax: axes drawn by a function of this module or by hand, the figure's numbers set.
+        marks: per point where it lies, in the units of the axes, and what it says; the arrow keys walk in this order.
+        alt: what the picture shows, for those who do not see it.
+    """
+    figure, content = ax.figure, BytesIO()
+    figure.savefig(content, format="svg", metadata={"Date": None})
+    spots = []
+    for x, y, said in marks:
+        across, up = figure.transFigure.inverted().transform(ax.transData.transform((x, y)))
+        place = f"left: {100 * across:.2f}%; top: {100 * (1 - up):.2f}%"
+        spots.append(f'<span style="{place}" data-detail="{escape(said)}"></span>')
+    width, height = (round(96 * inches) for inches in figure.get_size_inches())
+    plt.close(figure)
+    hint = "Point at a dot, tap it or walk to it with the arrow keys: here stands what it is."
+    html = (
+        f'<div class="closer points" data-hint="{hint}">\n<img width="{width}" height="{height}" alt="{escape(alt)}"'
+        f' src="data:image/svg+xml;base64,{b64encode(content.getvalue()).decode()}">\n' + "\n".join(spots) + "\n</div>"
+    )
+    return Shown("text/html", html, figure.numbers)
+
+
 def plot_cost(rows: Sequence[tuple[str, int]], unit: str, *, ax: Axes | None = None) -> Axes:
     """Draw named counts as bars, labelled with their value and share."""
     ax = ax or plt.subplots(figsize=(WIDTH, 2.7))[1]

@@ -1,4 +1,4 @@
-// Squares and pictures that know more than they show say it on hover, tap and focus, in a line under their figure.
+// Squares, pictures and points that know more than they show say it on hover, tap and focus, in a line under their figure.
 // One of them is a stop of the keyboard; the arrow keys go on from there.
 (() => {
   "use strict";
@@ -10,7 +10,10 @@
     line.textContent = group.dataset.hint;
     group.after(line);
     group.querySelector("table")?.setAttribute("role", "grid");
-    for (const item of items) if (item.tagName !== "TD") item.setAttribute("role", "button");
+    for (const item of items) {
+      if (item.tagName !== "TD") item.setAttribute("role", "button");
+      if (!item.textContent) item.setAttribute("aria-label", item.dataset.detail); // a spot over a point of a picture
+    }
 
     let shown = items[0];
     const show = (item) => {
@@ -38,12 +41,22 @@
       Home: () => items[0],
       End: () => items.at(-1),
     };
-    for (const kind of ["pointerover", "focusin", "click"]) {
-      group.addEventListener(kind, ({ target }) => {
-        const item = target.closest("[data-detail]");
+    // points may lie over each other: of a figure's points the nearest answers
+    const nearest = ({ clientX, clientY }) => {
+      const away = (item) => {
+        const { x, y, width, height } = item.getBoundingClientRect();
+        return Math.hypot(x + width / 2 - clientX, y + height / 2 - clientY);
+      };
+      return items.reduce((best, item) => (away(item) < away(best) ? item : best));
+    };
+    const scattered = group.classList.contains("points");
+    for (const kind of ["pointermove", "focusin", "click"]) {
+      group.addEventListener(kind, (event) => {
+        const item = event.target.closest("[data-detail]") ?? (scattered ? nearest(event) : null);
         if (!item) return;
         show(item);
-        if (kind !== "pointerover") stop(item);
+        if (kind !== "pointermove") stop(item);
+        if (kind === "click") item.focus({ preventScroll: true }); // the keys go on from here
       });
     }
     group.addEventListener("keydown", (event) => {
