@@ -8,7 +8,7 @@ from vitlib.replication import Spread, binomial_deviation, chance, gain, rank_co
 
 def test_a_spread_by_hand():
     spread = Spread((1.0, 2.0, 6.0))
-    assert (spread.n, spread.mean, spread.low, spread.high) == (3, 3, 1, 6)
+    assert (spread.n, spread.mean, spread.median, spread.low, spread.high) == (3, 3, 2, 1, 6)
     assert spread.deviation == pytest.approx(math.sqrt((4 + 1 + 9) / 2))
     assert spread.error == pytest.approx(math.sqrt(7 / 3))
     assert (spread.below(2.0), spread.below(2.5)) == (1, 2)
@@ -37,6 +37,19 @@ def test_chance_is_the_share_of_runs_that_lie_further_out():
     at = torch.tensor([0.6, 1.0], dtype=torch.float64)
     further = (far >= at @ inverse @ at).double().mean().item()
     assert chance(accuracy, loss, reported) == pytest.approx(further, abs=0.02)
+
+
+def test_chance_of_few_runs_is_as_often_small_as_it_says():
+    """Whatever the number of runs, a run of the same kind comes out below 10 % in a tenth of all cases."""
+    torch.manual_seed(1)
+    below = 0
+    for _ in range(4000):
+        x = torch.randn(7, dtype=torch.float64)
+        y = 0.5 * torch.randn(7, dtype=torch.float64) - x
+        *accuracy, new = x.tolist()
+        *loss, its = y.tolist()
+        below += chance(Spread(tuple(accuracy)), Spread(tuple(loss)), (new, its)) < 0.1
+    assert below / 4000 == pytest.approx(0.1, abs=0.015)
 
 
 def test_ranks_share_ties_and_correlate():

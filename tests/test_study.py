@@ -14,7 +14,7 @@ import sys
 import pytest
 
 from tests import slurm
-from vitlib import data, paths, study
+from vitlib import data, paths, study, teacher
 from vitlib.train import train, train_seeds
 
 sys.path.insert(0, str(paths.ROOT / "tools"))
@@ -102,6 +102,38 @@ def test_a_rung_may_start_at_another_recipe(lay):
     asked = lay(HEAD + "  best: {{from: best, epochs: 1}}\n")
     best = asked.rungs["best"]
     assert (best.optimizer, best.crop, best.epochs, best.train_images) == ("muon", 2, 1, 256)
+
+
+def test_a_rung_knows_which_one_it_changes(lay):
+    asked = lay(HEAD + "  Muon: {{optimizer: muon}}\n  both: {{from: Muon, flip: true}}\n  best: {{from: best}}\n")
+    assert asked.origins == {"homework": "homework", "Muon": "homework", "both": "Muon", "best": "best"}
+
+
+def test_dropped_branches_train_one_seed_at_a_time(lay):
+    asked = lay(HEAD + "  dropped: {{model: {{drop_path: 0.5}}}}\n")
+    assert [job.seeds for job in asked.jobs] == [(0, 1), (2,), (0,), (1,), (2,)]
+
+
+def test_a_rung_teaches_another_once_it_is_trained(lay, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(teacher, "FOLDER", tmp_path / "teachers")
+    asked = lay(HEAD + "  taught: {{teacher: owl}}\n")
+    name, first = str(asked.path), asked.jobs[:2]
+    with pytest.raises(tool.MistakeError, match="rung is 'owls', but has to be one of homework, taught"):
+        tool.teach(name, "owls", "owl")
+    with pytest.raises(tool.MistakeError, match="lacks seed-0, seed-1, seed-2: train that rung here first"):
+        tool.teach(name, "homework", "owl")
+    with pytest.raises(ValueError, match=r"teacher is .\.\./owl., but has to be the name of a file"):
+        tool.teach(name, "homework", "../owl")
+    with pytest.raises(ValueError, match="teacher is 'owl', but has to be one of those there are"):
+        asked.run(asked.jobs[2].name)
+    for job in first:
+        asked.run(job.name)
+    tool.teach(name, "homework", "owl")
+    assert "owl.safetensors: the mean of 3 runs" in capsys.readouterr().out
+    for job in asked.jobs[2:]:
+        asked.run(job.name)
+    asked.gather()
+    assert len(asked.rows) == 6
 
 
 def test_the_table_has_a_row_a_run_and_says_what_the_run_says(lay):

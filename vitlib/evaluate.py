@@ -73,7 +73,7 @@ class Evaluation:
         return [(confidence[of].mean().item(), right[of].mean().item(), int(of.sum())) for of in found if of.any()]
 
     def calibration_error(self, bins: int = 15) -> float:
-        """Return the expected calibration error: the mean gap between probability and share of right answers, 0 to 1."""
+        """Return the expected calibration error: mean gap of probability and share of right answers, 0 to 1."""
         rows = self.calibration(bins)
         return sum(n * abs(share - confidence) for confidence, share, n in rows) / len(self.labels)
 

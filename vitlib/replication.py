@@ -27,6 +27,11 @@ class Spread:
         return statistics.fmean(self.values)
 
     @property
+    def median(self) -> float:
+        """The middle value, or the mean of the two in the middle."""
+        return statistics.median(self.values)
+
+    @property
     def deviation(self) -> float:
         """The sample standard deviation; NaN for a single run."""
         return statistics.stdev(self.values) if self.n > 1 else math.nan
@@ -61,10 +66,11 @@ def binomial_deviation(share: float, images: int) -> float:
 
 
 def chance(accuracy: Spread, loss: Spread, reported: tuple[float, float]) -> float:
-    """Return the chance that a run of this kind lies at least as far out as the reported accuracy and loss together.
+    """Return the chance that another run of this kind lies at least as far out as the reported accuracy and loss.
 
-    Runs are taken as normal in both figures, with their correlation (the squared Mahalanobis distance is then
-    chi-squared with two degrees of freedom); for S runs it is an estimate.
+    Runs are taken as normal in both figures, with their correlation. Mean, deviations and correlation are those of S
+    runs, which Hotelling's T² allows for (Anderson, 2003, section 5.3): (S - 2) T² / 2 (S - 1) follows Fisher's F with
+    2 and S - 2 degrees of freedom.
 
     Args:
         accuracy: of S runs, at least 3.
@@ -74,7 +80,8 @@ def chance(accuracy: Spread, loss: Spread, reported: tuple[float, float]) -> flo
     x, y = accuracy.distance(reported[0]), loss.distance(reported[1])
     together = statistics.correlation(accuracy.values, loss.values)
     squared = (x * x - 2 * together * x * y + y * y) / (1 - together * together)
-    return math.exp(-squared / 2)
+    n = accuracy.n
+    return (1 + squared * n / (n + 1) / (n - 1)) ** (-(n - 2) / 2)
 
 
 def ranks(values: Sequence[float]) -> list[float]:

@@ -6,7 +6,8 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vitlib.figures import BLUE, GREEN, GREY, ORANGE, WIDTH, numbers
+from vitlib.figures import BLUE, GREEN, GREY, ORANGE, WIDTH, Shown, numbers
+from vitlib.figures import points as closer
 from vitlib.replication import Spread
 
 COLOURS = (GREY, GREEN, BLUE, "#CC79A7", "#E69F00", "#56B4E9")  # after Okabe and Ito, as figures' own
@@ -17,49 +18,90 @@ def _aside(count: int) -> list[float]:
     return [0.36 * ((7 * i) % count / max(1, count - 1) - 0.5) for i in range(count)]
 
 
-def plot_epochs(points: Mapping[int, Sequence[float]], reported: float, label: str) -> Figure:
-    """Draw for each number of epochs a column of dots, a run each, their mean, and a line at the reported value."""
-    figure, ax = plt.subplots(figsize=(WIDTH, 3.2))
+def seeds_by_epoch(points: Mapping[int, Sequence[tuple[int, float]]], reported: float, label: str, alt: str) -> Shown:
+    """Return for each number of epochs a column of dots, a run each, their mean, and a line at the reported value.
+
+    Args:
+        points: by number of epochs the runs' seeds and values.
+        reported: the homework's value.
+        label: what the values are, with their unit.
+        alt: what the picture shows.
+    """
+    ax = plt.subplots(figsize=(WIDTH, 3.2))[1]
     ax.axhline(reported, color=ORANGE, linestyle="--", linewidth=1.4)
-    for epoch, values in points.items():
-        ax.plot([epoch + a for a in _aside(len(values))], values, "o", color=BLUE, markersize=4, alpha=0.7)
-        mean = Spread(tuple(values)).mean
+    marks = []
+    for epoch, runs in points.items():
+        for (seed, value), aside in zip(runs, _aside(len(runs)), strict=True):
+            marks.append((epoch + aside, value, f"Seed {seed}, {epochs_of(epoch)}: {label} {value:.2f}"))
+        mean = Spread(tuple(value for _, value in runs)).mean
         ax.plot([epoch - 0.28, epoch + 0.28], [mean, mean], color="black", linewidth=1.5)
-    ax.text(max(points) + 0.45, reported, "homework", color=ORANGE, fontsize=9, ha="right", va="bottom")
+    ax.plot([x for x, *_ in marks], [y for _, y, _ in marks], "o", color=BLUE, markersize=4, alpha=0.7)
+    ax.text(min(points) - 0.45, reported, "homework", color=ORANGE, fontsize=9, va="bottom")
     ax.set(xlabel="epochs", ylabel=label, xticks=list(points), xlim=(min(points) - 0.5, max(points) + 0.5))
     ax.grid(axis="x", visible=False)
-    figure.numbers = numbers(["epochs", label], [(epoch, v) for epoch, values in points.items() for v in values])
-    return figure
+    ax.figure.numbers = numbers(
+        ["epochs", "seed", label], [(epoch, seed, value) for epoch, runs in points.items() for seed, value in runs]
+    )
+    return closer(ax, marks, alt)
 
 
-def plot_pairs_of_runs(groups: Mapping[str, Sequence[tuple[float, float]]], reported: tuple[float, float]) -> Figure:
-    """Draw loss against accuracy, a dot a run, a colour a group, and a cross at the reported pair."""
-    figure, ax = plt.subplots(figsize=(WIDTH, 3.4))
-    for (name, pairs), colour in zip(groups.items(), COLOURS, strict=False):
-        ax.plot(*zip(*pairs, strict=True), "o", color=colour, markersize=4.5, alpha=0.75, label=name)
+def loss_by_accuracy(
+    groups: Mapping[str, Sequence[tuple[int, float, float]]], reported: tuple[float, float], alt: str
+) -> Shown:
+    """Return loss against accuracy, a dot a run, a colour a group, and a cross at the reported pair.
+
+    Args:
+        groups: by name the runs' seeds, accuracies in per cent and losses in nats.
+        reported: the homework's accuracy and loss.
+        alt: what the picture shows.
+    """
+    ax = plt.subplots(figsize=(WIDTH, 3.4))[1]
+    marks = []
+    for (name, runs), colour in zip(groups.items(), COLOURS, strict=False):
+        ax.plot(
+            [x for _, x, _ in runs], [y for *_, y in runs], "o", color=colour, markersize=4.5, alpha=0.75, label=name
+        )
+        marks += [(x, y, f"Seed {seed}, {name}: accuracy {x:.2f} %, loss {y:.4f}") for seed, x, y in runs]
     ax.plot(*reported, "X", color=ORANGE, markersize=11, markeredgecolor="black", label="homework")
+    marks.append((*reported, f"Homework: accuracy {reported[0]:.2f} %, loss {reported[1]:.4f}"))
     ax.set(xlabel="test accuracy (%)", ylabel="test loss (nats)")
     ax.legend(fontsize=9)
-    rows = [(name, *pair) for name, pairs in groups.items() for pair in pairs]
-    figure.numbers = numbers(["runs", "test accuracy (%)", "test loss (nats)"], [*rows, ("homework", *reported)])
-    return figure
+    rows = [(name, *run) for name, runs in groups.items() for run in runs]
+    head = ["runs", "seed", "test accuracy (%)", "test loss (nats)"]
+    ax.figure.numbers = numbers(head, [*rows, ("homework", "", *reported)])
+    return closer(ax, marks, alt)
 
 
-def plot_class_spread(rows: Sequence[tuple[str, Sequence[float], float]]) -> Figure:
-    """Draw for each class a row of dots, a run each, and a cross at the reported value: shares in per cent."""
-    figure, ax = plt.subplots(figsize=(WIDTH, 0.34 * len(rows) + 1.0))
-    for i, (_, values, reported) in enumerate(reversed(rows)):
-        ax.plot(values, [i + a for a in _aside(len(values))], "o", color=BLUE, markersize=4, alpha=0.6)
-        ax.plot(reported, i, "X", color=ORANGE, markersize=9, markeredgecolor="black")
-    ax.plot([], [], "o", color=BLUE, markersize=4, label="a run")
+def seeds_by_class(rows: Sequence[tuple[str, Sequence[tuple[int, float]], float]], alt: str) -> Shown:
+    """Return for each class a row of dots, a run each, and a cross at the reported value.
+
+    Args:
+        rows: name of the class, the runs' seeds and shares in per cent, the homework's share.
+        alt: what the picture shows.
+    """
+    ax = plt.subplots(figsize=(WIDTH, 0.34 * len(rows) + 1.0))[1]
+    marks = []
+    for i, (name, runs, reported) in enumerate(rows):
+        row = len(rows) - 1 - i
+        for (seed, value), aside in zip(runs, _aside(len(runs)), strict=True):
+            marks.append((value, row + aside, f"{name}, seed {seed}: {value:.1f} %; homework: {reported:.1f} %"))
+        ax.plot(reported, row, "X", color=ORANGE, markersize=9, markeredgecolor="black", zorder=3)
+    ax.plot([x for x, *_ in marks], [y for _, y, _ in marks], "o", color=BLUE, markersize=4, alpha=0.6, label="a run")
     ax.plot([], [], "X", color=ORANGE, markersize=9, markeredgecolor="black", label="homework")
     ax.set_yticks(range(len(rows)), [name for name, *_ in reversed(rows)])
     ax.set(xlabel="test accuracy (%)")
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     ax.grid(axis="y", visible=False)
-    flat = [(name, v) for name, values, _ in rows for v in values] + [(f"{name}, homework", r) for name, _, r in rows]
-    figure.numbers = numbers(["class", "test accuracy (%)"], flat)
-    return figure
+    flat = [(name, str(seed), value) for name, runs, _ in rows for seed, value in runs]
+    ax.figure.numbers = numbers(
+        ["class", "seed", "test accuracy (%)"], flat + [(name, "homework", reported) for name, _, reported in rows]
+    )
+    return closer(ax, marks, alt)
+
+
+def epochs_of(number: int) -> str:
+    """Return a number of epochs in words."""
+    return f"{number} epoch{'s' * (number > 1)}"
 
 
 def plot_gains(rows: Sequence[tuple[str, Spread]], label: str, *, ax: Axes | None = None) -> Axes:

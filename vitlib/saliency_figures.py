@@ -1,0 +1,90 @@
+"""The figures of what the network looks at, in the look of `vitlib.figures`: each draws data and computes nothing."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from vitlib.figures import BLUE, GREEN, GREY, ORANGE, WIDTH, numbers
+
+
+def plot_maps(
+    maps: Tensor, titles: Sequence[str], columns: int, low: float, high: float, colours: str, named: bool = True
+) -> Figure:
+    """Draw small square maps in rows of `columns`, all on one scale, which stands beside them.
+
+    Args:
+        maps: (M, R, R).
+        titles: one for each map.
+        columns: maps in a row.
+        low: the value of the scale's lower end.
+        high: of its upper end.
+        colours: the name of a colour map.
+        named: draw the titles, too; the figure's numbers have them in any case.
+    """
+    rows = -(-len(maps) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, (WIDTH - 0.8) / columns * rows + 0.24 * rows * named))
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for ax, values, title in zip(axes.flat, maps, titles, strict=False):
+        drawn = ax.imshow(values, vmin=low, vmax=high, cmap=colours, interpolation="nearest")
+        if named:
+            ax.set_title(title, loc="center", fontsize=9)
+    figure.colorbar(drawn, ax=axes, fraction=0.04)
+    head = ["map", *(f"cell {i + 1}" for i in range(maps[0].numel()))]
+    figure.numbers = numbers(
+        head, ([title, *values.flatten().tolist()] for values, title in zip(maps, titles, strict=True))
+    )
+    return figure
+
+
+def plot_distances(distances: Sequence[Sequence[float]], uniform: float) -> Axes:
+    """Draw the mean distance in pixels of each head (a dot) of each layer, beside that of uniform attention."""
+    ax = plt.subplots(figsize=(WIDTH, 2.8))[1]
+    for layer, heads in enumerate(distances, 1):
+        ax.plot([layer] * len(heads), heads, "o", color=BLUE, markersize=7, alpha=0.7)
+    ax.axhline(uniform, color=GREY, linestyle="--", label="even attention")
+    ax.set(xlabel="layer", ylabel="mean distance (pixels)", xticks=range(1, len(distances) + 1))
+    ax.set_ylim(0, 1.15 * max(uniform, *(max(heads) for heads in distances)))
+    ax.legend(loc="lower right")
+    rows = [(layer, head, value) for layer, heads in enumerate(distances, 1) for head, value in enumerate(heads, 1)]
+    ax.figure.numbers = numbers(["layer", "head", "pixels"], [*rows, ("uniform", "", uniform)])
+    return ax
+
+
+def plot_deletion(counts: Sequence[int], curves: Mapping[str, Sequence[float]]) -> Axes:
+    """Draw for each order, by its name, the accuracy (0 to 1) after so many patches are blanked."""
+    ax = plt.subplots(figsize=(WIDTH, 3.6))[1]
+    looks = zip((BLUE, GREEN, ORANGE, GREY, "black"), ("o", "s", "^", "v", "D"), strict=True)
+    for (name, accuracies), (colour, marker) in zip(curves.items(), looks, strict=False):
+        ax.plot(counts, [100 * a for a in accuracies], marker=marker, markersize=4, color=colour, label=name)
+    ax.set(xlabel="patches blanked", ylabel="accuracy (%)", ylim=(0, 100))
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    ax.figure.numbers = numbers(["patches", *curves], zip(counts, *curves.values(), strict=True))
+    return ax
+
+
+def plot_rollouts(images: Tensor, maps: Tensor, titles: Sequence[str], columns: int) -> Figure:
+    """Draw images, each with its map of rollout under it.
+
+    Args:
+        images: uint8 (M, L, L).
+        maps: (M, R, R).
+        titles: what stands above each image.
+        columns: images in a row.
+    """
+    rows = -(-len(images) // columns)
+    figure, axes = plt.subplots(2 * rows, columns, figsize=(WIDTH, 2.9 * rows), squeeze=False)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for i, (image, values, title) in enumerate(zip(images, maps, titles, strict=True)):
+        upper, lower = axes[2 * (i // columns), i % columns], axes[2 * (i // columns) + 1, i % columns]
+        upper.imshow(image, vmin=0, vmax=255, interpolation="nearest")
+        upper.set_title(title, loc="center", fontsize=9)
+        lower.imshow(values, vmin=0, vmax=float(maps.max()), cmap="Oranges", interpolation="nearest")
+    head = ["image", *(f"patch {i + 1}" for i in range(maps[0].numel()))]
+    shown = zip(titles, maps, strict=True)
+    figure.numbers = numbers(head, ([title.replace("\n", " "), *m.flatten().tolist()] for title, m in shown))
+    return figure
