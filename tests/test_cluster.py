@@ -49,7 +49,7 @@ latency-wait: 30
 slurm-status-command: squeue
 slurm-init-seconds-before-status-checks: 2
 config:
-  - python={python}
+  - python="env TRIED=1 {python}"
 """
 # stands for the node's Python: notes each start, and lets one job fail twice
 PYTHON = """#!/bin/sh
@@ -176,7 +176,7 @@ def test_a_study_survives_a_cluster_and_gives_what_one_machine_gives(folder, env
     assert "to train: 0 runs" in again.stdout
     assert weights(asked) == now
 
-    # TODO the local one
+    # the same study as jobs of this machine
     local = lay(folder / "local")
     alone = run(local, environment, "--cores", "2")
     assert alone.returncode == 0, alone.stdout + alone.stderr

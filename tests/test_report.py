@@ -1,6 +1,5 @@
 """The commands around the notebooks: profiles, execution, publication and the book."""
 
-import importlib.util
 import json
 import os
 import re
@@ -8,13 +7,10 @@ import subprocess
 import sys
 
 import pytest
+import report
 
 from tests.book import Text, build, copy_of_the_book
 from vitlib import data, load_run, paths
-
-spec = importlib.util.spec_from_file_location("report", paths.ROOT / "tools" / "report.py")
-report = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(report)
 
 
 @pytest.fixture

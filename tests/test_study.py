@@ -5,6 +5,7 @@ import errno
 import functools
 import json
 import os
+import re
 import shutil
 import signal
 import statistics
@@ -12,15 +13,11 @@ import subprocess
 import sys
 
 import pytest
+import study as tool
 
 from tests import slurm
 from vitlib import data, paths, study, teacher
 from vitlib.train import train, train_seeds
-
-sys.path.insert(0, str(paths.ROOT / "tools"))
-import study as tool
-
-sys.path.pop(0)
 
 HEAD = """
 purpose: To be tried.
@@ -187,7 +184,7 @@ def test_what_is_finished_is_not_trained_again_even_in_a_fresh_clone(lay, traine
     assert (asked.table.read_bytes(), asked.epochs_table.read_bytes()) == made
 
 
-def test_adding_a_rung_trains_that_rung_and_a_removed_one_leaves_the_table(lay, trained):
+def test_adding_a_rung_trains_that_rung_and_a_removed_one_leaves_the_table(lay, trained, capsys):
     run_all(lay())
     trained.clear()
     more = lay(HEAD + "  mirrored: {{flip: true}}\n")
@@ -197,7 +194,10 @@ def test_adding_a_rung_trains_that_rung_and_a_removed_one_leaves_the_table(lay, 
     assert len(trained) == 2
     assert [row["rung"] for row in rows_of(more.table)] == ["homework"] * 3 + ["mirrored"] * 3
     assert more.coverage == "6 of 6 runs"
-    run_all(lay(HEAD.replace("homework: {{}}", "mirrored: {{flip: true}}")))
+    less = lay(HEAD.replace("homework: {{}}", "mirrored: {{flip: true}}"))
+    tool.plan(str(less.path))
+    assert f"  3 rows of {less.table} that no rung asks for will leave it\n" in capsys.readouterr().out
+    run_all(less)
     assert [row["rung"] for row in rows_of(more.table)] == ["mirrored"] * 3
 
 
@@ -242,7 +242,12 @@ def test_how_far_the_jobs_are_is_seen_from_locks_notes_and_runs(lay):
     with asked.lock(third):
         state = asked.state(asked.jobs)
     assert (state.done, state.running, state.failed) == (1, 1, {second: "On n1: a fault."})
-    assert state.images == 2 * 2 * 256
+    images = 2 * 256  # of a run
+    assert state.left == [0, images, 2 * images, images]
+    partial = asked.folder(third.config) / "seed-0.partial"
+    partial.mkdir(parents=True)
+    (partial / "checkpoint-00001-abc.safetensors").touch()
+    assert asked.state(asked.jobs).left == [0, images, images, images]  # one of two epochs
     asked.run(second.name)
     assert asked.state(asked.jobs).failed == {}
 
@@ -280,6 +285,36 @@ def test_a_snakemake_that_waits_for_forgotten_jobs_is_ended_when_all_are_finishe
     assert "2 of 2 jobs done, 0 running, 0 failed" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("left", "slots", "images"),
+    [([9], 1, 9), ([9, 9, 9], 1, 27), ([9, 9, 9], 2, 18), ([9, 9, 9, 9], 2, 18), ([2, 9, 3], 2, 9), ([1, 9, 9], 2, 10)],
+)
+def test_the_time_left_counts_that_slots_work_beside_each_other(left, slots, images):
+    assert tool.span(left, slots) == images
+
+
+def test_the_time_left_is_that_of_the_slots_seen(lay, monkeypatch, capsys):
+    """Three equal jobs on two slots, in a second each: after the first two, one second is left, not a half."""
+    asked = lay(HEAD.replace("seeds_a_job: 2", "seeds_a_job: 1"))
+    clock = iter([0.0, *(second for second in (0.1, 1.0, 2.0) for _ in range(3))])
+    states = [(0, 0, [9, 9, 9]), (0, 2, [9, 9, 9]), (2, 1, [0, 0, 9]), (3, 0, [0, 0, 0])]
+    looks = iter([study.State(done, running, {}, left) for done, running, left in states])
+    ended = iter([None, None, 0])
+
+    class Snakemake:
+        poll = staticmethod(lambda: next(ended))
+        wait = staticmethod(lambda _: None)
+
+    monkeypatch.setattr(study.Study, "state", lambda *_: next(looks))
+    monkeypatch.setattr(tool.time, "monotonic", lambda: next(clock))
+    tool.watch(asked, asked.jobs, Snakemake())
+    assert capsys.readouterr().out.splitlines() == [
+        "  0 of 3 jobs done, 2 running, 0 failed",
+        "  2 of 3 jobs done, 1 running, 0 failed, about 1 s left",
+        "  3 of 3 jobs done, 0 running, 0 failed",
+    ]
+
+
 @pytest.mark.parametrize(("seconds", "words"), [(42, "42 s"), (600, "10 min"), (3600, "1:00 h"), (36_300, "10:05 h")])
 def test_durations_read_well(seconds, words):
     assert tool.hours(seconds) == words
@@ -304,6 +339,20 @@ def test_durations_read_well(seconds, words):
         ("seeds_a_job: 2", "seeds_a_job: 0", "seeds_a_job is 0, but has to be a whole number of at least 1."),
         ("curves: true", "curves: 2", "curves is 2, but has to be true or false."),
         ("epochs: 2", "epochs: many", "epochs is 'many', but has to be a whole number of at least 1."),
+        ("seeds: 0-2", "seeds: [0, -1]", "seeds is [0, -1], but has to be a range such as 0-4"),
+        ("seeds: 0-2", "seeds: [yes]", "seeds is [True], but has to be a range such as 0-4"),
+        ("seeds: 0-2", "seeds: 0-99999999999", "the number of seeds is 100000000000, but has to be at most 100,000."),
+        ("seeds: 0-2", f"seeds: 0-{'9' * 5000}", "9', but has to be a range such as 0-4"),
+        ("seeds: 0-2", f"seeds: [0, {2**63}]", f"seed is {2**63}, but has to be at most {2**63 - 1}."),
+        ("homework: {{}}", "a: {{}}\n  b: {{lr: 1}}\n  a: {{lr: 2}}", "is not valid YAML: 'a' is there twice in "),
+        ("seeds_a_job: 2", "test: last", "is not valid YAML: 'test' is there twice in "),
+        ("homework: {{}}", "1: {{}}", "a rung's name is 1, but has to be a line of text: put what YAML takes for"),
+        ("homework: {{}}", '"a\\nb": {{}}', r"a rung's name is 'a\nb', but has to be a line of text"),
+        ("homework: {{}}", "a: {{from: [homework]}}", "rung 'a': from is ['homework'], but has to be a rung above it"),
+        ("recipe: homework", "recipe: [homework]", "recipe is \"['homework']\", but has to be one of best, "),
+        ("purpose: To be tried.", "purpose: 5", "purpose is 5, but has to be a sentence."),
+        ("seeds_a_job: 2", "seeds_a_job: true", "seeds_a_job is True, but has to be a whole number of at least 1."),
+        ("settings:", "settings: [\n", "is not valid YAML: "),
         ("purpose:", "porpoise:", "has no 'purpose', but has to say purpose, recipe, test, seeds, rungs."),
     ],
 )
@@ -320,6 +369,109 @@ def test_a_wrong_study_gets_one_sentence_and_leaves_nothing(lay, tmp_path, monke
     assert "tried.yaml" in said
     assert "\n" not in said
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["tried.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "tried.yaml holds None, but has to hold name: value for purpose, recipe, test, seeds, rungs."),
+        (b"- a\n- b\n", "tried.yaml holds ['a', 'b'], but has to hold name: value for purpose, "),
+        (b"purpose: \xff\xfe\n", "tried.yaml is not valid YAML: 'utf-8' codec can't decode byte 0xff in position 9"),
+        (b"seeds: 2026-13-45\n", "tried.yaml is not valid YAML: month must be in 1..12."),
+        (b"[" * 5000, "tried.yaml is not valid YAML: maximum recursion depth exceeded"),
+        (b"<<<<<<< HEAD\nseeds: 0-2\n=======\nseeds: 0-3\n>>>>>>> theirs\n", "tried.yaml is not valid YAML: "),
+    ],
+)
+def test_a_file_that_is_no_study_gets_one_sentence(tmp_path, content, sentence):
+    path = tmp_path / "tried.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(sentence)) as error:
+        study.load(str(path))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        (None, "", "line 1 is '', but has to be columns that begin with rung,seed,digest"),
+        ("rung,seed", "<<<<<<< HEAD\nrung,seed", "line 1 is '<<<<<<< HEAD', but has to be columns that begin with"),
+        ("\nhomework,1,", "\n=======\nhomework,1,", "line 3 is '=======', but has to be 8 values"),
+        ("\nhomework,1,", "\nhomework,0,{first},2,0.5,0.5,1,cpu\nhomework,1,", "of a run that is not there already"),
+        ("\nhomework,1,", "\nhomework,7,", "seed of a run is 7, but has to be 1, as its digest"),
+        (",2,0.", ",3,0.", "epochs of a run is 3, but has to be 2, as its digest"),
+        (",2,0.", ",2,O.", "validation_accuracy in line 2 is 'O."),
+        (",2,0.", ",2,-Infinity,0.", "line 2 is 'homework,0,"),
+        (",2,0.", ",2,true,", "line 2 is 'homework,0,"),
+        ("{first}", "DIGEST", "digest in line 2 is 'DIGEST', but has to be 12 hexadecimal digits"),
+        ("{end}", "", "the last line is 'homework,2,"),
+        ("{end}", '"', "unexpected end of data"),
+        ("homework,2", "homework", "line 4 is 'homework,"),
+    ],
+)
+def test_a_damaged_table_gets_one_sentence_and_stays_as_it_is(lay, old, new, sentence):
+    asked = lay()
+    run_all(asked)
+    whole = asked.table.read_text()
+    marks = {"{first}": asked.runs[0][1].digest}
+    for mark, text in marks.items():
+        old, new = old and old.replace(mark, text), new.replace(mark, text)
+    if old == "{end}":
+        damaged = whole[:-1] + new
+    else:
+        assert old is None or old in whole
+        damaged = new if old is None else whole.replace(old, new, 1)
+    asked.table.write_text(damaged)
+    for what in (lambda: lay().gather(), lambda: tool.plan(str(asked.path)), lambda: lay().run(asked.jobs[0].name)):
+        with pytest.raises(ValueError, match=re.escape(sentence)) as error:
+            what()
+        assert str(error.value).startswith(f"{asked.table} cannot be read (")
+        assert str(error.value).endswith(
+            "): restore the file, or remove the rows that are wrong; those runs are trained again."
+        )
+    assert asked.table.read_text() == damaged
+
+
+def test_a_table_by_epoch_that_lacks_some_gets_one_sentence(lay):
+    asked = lay()
+    run_all(asked)
+    lines = asked.epochs_table.read_text().splitlines(keepends=True)
+    asked.epochs_table.write_text("".join(lines[:3] + lines[4:]))
+    digest = asked.runs[1][1].digest
+    with pytest.raises(
+        ValueError, match=rf"epochs of {digest} is \[2\], but has to be 1 to 2, or of a run that is not"
+    ):
+        lay().gather()
+    asked.epochs_table.write_text("".join(lines[:3] + lines[5:]))  # all rows of that run are gone: it is trained again
+    again = lay()
+    assert [again.missing(job) for job in again.jobs] == [[], []]  # from the finished run that is still there
+    again.gather()
+    assert asked.epochs_table.read_text() == "".join(lines)
+
+
+def test_a_table_that_does_not_fit_on_the_disk_is_left_as_it_was(lay, monkeypatch):
+    run_all(lay())
+    more = lay(HEAD + "  mirrored: {{flip: true}}\n")
+    for job in more.jobs:
+        more.run(job.name)
+    before = more.table.read_text(), more.epochs_table.read_text()
+
+    class Full:
+        def __init__(self, *_, **__):
+            pass
+
+        def writerow(self, *_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(study.csv, "writer", Full)
+        full.setattr(sys, "argv", ["study.py", "gather", str(more.path)])
+        with pytest.raises(SystemExit) as ended:
+            tool.main()
+    assert str(ended.value) == "\nNo space left on device. Put that right and run the same command again."
+    assert (more.table.read_text(), more.epochs_table.read_text()) == before
+    assert not list(more.table.parent.glob("*.part"))
+    more.gather()
+    assert len(rows_of(more.table)) == 6
 
 
 def test_an_unknown_study_gets_the_names_of_those_there_are():
@@ -411,6 +563,21 @@ def test_a_profile_that_is_not_there_gets_one_sentence(lay):
         tool.executor(["--profile", "nowhere"])
 
 
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("executor: [", "config.yaml is not valid YAML: "),
+        ("- slurm\n", "config.yaml holds ['slurm'], but has to hold options of Snakemake, name: value."),
+        ("", "config.yaml holds None, but has to hold options of Snakemake, name: value."),
+    ],
+)
+def test_a_profile_that_cannot_be_read_gets_one_sentence(tmp_path, content, sentence):
+    (tmp_path / "config.yaml").write_text(content)
+    with pytest.raises(tool.MistakeError, match=re.escape(sentence)) as error:
+        tool.executor(["--profile", str(tmp_path)])
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.skipif(not tool.SNAKEMAKE.is_file(), reason="make study installs Snakemake, and make test-cluster too")
 def test_snakemake_runs_the_jobs_and_says_which_failed(lay):
     asked = lay()
@@ -433,6 +600,17 @@ def test_snakemake_runs_the_jobs_and_says_which_failed(lay):
     assert whole.returncode == 0, whole.stderr
     assert "there: 2 runs; to train: 1 run in 1 job" in whole.stdout
     assert f"Results: {asked.table} (3 of 3 runs)" in whole.stdout
+
+
+@pytest.mark.skipif(not tool.SNAKEMAKE.is_file(), reason="make study installs Snakemake, and make test-cluster too")
+def test_options_that_snakemake_does_not_know_get_one_sentence(lay):
+    asked = lay()
+    command = [sys.executable, tool.__file__, "run", str(asked.path), "--cores", "1", "--nonsense"]
+    refused = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    said = "Snakemake does not know these options (snakemake: error: unrecognized arguments: --nonsense): nothing was"
+    assert refused.stderr.strip() == f"{said} started."
+    assert not asked.table.exists()
 
 
 @pytest.mark.skipif(not tool.SNAKEMAKE.is_file(), reason="make study installs Snakemake, and make test-cluster too")

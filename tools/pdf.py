@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import yaml
 from bs4 import BeautifulSoup
+from command import MistakeError, in_sentences
 from playwright.sync_api import Page, sync_playwright
 from pypdf import PdfReader, PdfWriter
 from pypdf.generic import ArrayObject, NameObject
@@ -39,10 +40,6 @@ PREPARE = """async () => {
     if (table.scrollWidth > width) table.style.zoom = width / table.scrollWidth;
   }
 }"""
-
-
-class MistakeError(Exception):
-    """Something the caller can put right; its text is the whole message."""
 
 
 def order() -> list[tuple[str | None, str]]:
@@ -168,14 +165,12 @@ def offer(site: Path, target: Path, count: int) -> None:
 
 def main() -> None:
     """Make the PDF that the command line asks for."""
-    try:
+    with in_sentences():
         if len(sys.argv) != 3:
             raise MistakeError(f"{len(sys.argv) - 1} arguments are given, but it takes two: HTML_FOLDER PDF.")
         site, target = map(Path, sys.argv[1:])
         count = make(site.resolve(), target)
         offer(site, target, count)
-    except MistakeError as mistake:
-        sys.exit(f"\n{mistake}")
     print(f"The report on {count} pages: {target}")
 
 

@@ -12,7 +12,6 @@ and runs of a rerun go to build/PROFILE/. A caller's mistake ends with one sente
 """
 
 import fcntl
-import inspect
 import json
 import os
 import shutil
@@ -20,12 +19,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from command import MistakeError, act
+
 ROOT = Path(__file__).resolve().parent.parent
 RUN = Path("runs") / "report"  # the run that the report is about
-
-
-class MistakeError(Exception):
-    """Something the caller can put right; its text is the whole message."""
 
 
 def profile(name: str) -> dict[str, dict[str, Any]]:
@@ -238,21 +235,7 @@ def main() -> None:
         "publish": publish,
         "alone": alone,
     }
-    action, *arguments = sys.argv[1:] or [""]
-    try:
-        if action not in actions:
-            raise MistakeError(f"action is {action!r}, but has to be one of {', '.join(actions)}.")
-        try:
-            inspect.signature(actions[action]).bind(*arguments)
-        except TypeError as error:
-            raise MistakeError(f"{action}: {error}; {__doc__.splitlines()[0]}") from error
-        actions[action](*arguments)
-    except MistakeError as mistake:
-        sys.exit(f"\n{mistake}")
-    except KeyboardInterrupt:
-        sys.exit("\nStopped. The same command goes on from here.")
-    except OSError as error:
-        sys.exit(f"\n{error.strerror}: {error.filename}. Put that right and run the same command again.")
+    act(actions, __doc__.splitlines()[0])
 
 
 if __name__ == "__main__":

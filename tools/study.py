@@ -14,6 +14,7 @@ sentence and status 1.
 
 import errno
 import fcntl
+import heapq
 import os
 import shlex
 import shutil
@@ -28,6 +29,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import yaml
+from command import MistakeError, act
 
 from vitlib import paths, runs, study, teacher
 from vitlib.data import DataError
@@ -35,10 +37,6 @@ from vitlib.study import Job, Study
 
 GRACE = 30  # seconds that Snakemake has to notice that all jobs are finished
 SNAKEMAKE = paths.ROOT / ".venv-studies" / "bin" / "snakemake"
-
-
-class MistakeError(Exception):
-    """Something the caller can put right; its text is the whole message."""
 
 
 def plan(name: str) -> tuple[Study, list[Job]]:
@@ -55,6 +53,10 @@ def plan(name: str) -> tuple[Study, list[Job]]:
     print(
         f"  there: {_count(total - to_train, 'run')}; to train: {_count(to_train, 'run')} in {_count(len(jobs), 'job')}"
     )
+    wanted = {config.digest for _, config in asked.runs}
+    others = sum(row["digest"] not in wanted for row in study.read(asked.table))
+    if others:
+        print(f"  {_count(others, 'row')} of {paths.show(asked.table)} that no rung asks for will leave it")
     if jobs:
         pace, source = study.speed(asked)
         print(f"  {images:,} images, about {hours(images / pace)} one job after the other,", end=" ")
@@ -108,6 +110,9 @@ def hand_over(asked: Study, jobs: Sequence[Job], options: Sequence[str], lock: i
             os.killpg(process.pid, signal.SIGINT)
             process.wait()
             raise
+    if process.returncode == 2:
+        said = (asked.work / "snakemake.log").read_text().strip().splitlines()[-1]
+        raise MistakeError(f"Snakemake does not know these options ({said}): nothing was started.")
 
 
 def prepare(asked: Study, jobs: Sequence[Job], options: Sequence[str]) -> list[str]:
@@ -128,25 +133,37 @@ def prepare(asked: Study, jobs: Sequence[Job], options: Sequence[str]) -> list[s
 
 def watch(asked: Study, jobs: Sequence[Job], process: subprocess.Popen) -> None:
     """Print how far the jobs are whenever that changes, until Snakemake ends."""
-    start, before = time.monotonic(), asked.state(jobs)
-    last, total = None, sum(len(job.seeds) * study.images_of(job.config) for job in jobs)
-    ended = False
+    start, at_first = time.monotonic(), asked.state(jobs).left
+    enough = min(
+        filter(None, at_first), default=0
+    )  # images after which what a job's beginning takes counts as it should
+    last, told, slots, ended = None, False, 1, False
     while not ended:
         ended = process.poll() is not None
         looked = time.monotonic()
         state = asked.state(jobs)
-        trained, elapsed = state.images - before.images, time.monotonic() - start
-        left = f", about {hours((total - state.images) * elapsed / trained)} left" if trained and not ended else ""
+        slots = max(slots, state.running)
+        trained, elapsed = sum(at_first) - sum(state.left), time.monotonic() - start
         counts = f"{state.done} of {len(jobs)} jobs done, {state.running} running, {len(state.failed)} failed"
-        if counts != last:
+        known = trained >= enough and any(state.left) and not ended
+        left = f", about {hours(span(state.left, slots) * slots * elapsed / trained)} left" if known else ""
+        if counts != last or known > told:
             print(f"  {counts}{left}", flush=True)
-            last = counts
+            last, told = counts, told or known
         if state.done == len(jobs) and not ended:
             end(process)
             continue
         with suppress(subprocess.TimeoutExpired):
             # looking costs at most a twentieth of the time, unless it takes very long
             process.wait(min(60.0, max(1.0, 20 * (time.monotonic() - looked))))
+
+
+def span(left: Sequence[int], slots: int) -> int:
+    """Return the images that the busiest slot trains on, where each takes the next job as soon as it is free."""
+    busy = [0] * slots
+    for images in left:
+        heapq.heapreplace(busy, busy[0] + images)
+    return max(busy)
 
 
 def end(process: subprocess.Popen) -> None:
@@ -221,9 +238,14 @@ def executor(options: Sequence[str]) -> str | None:
             settings = Path(given) / "config.yaml"
             if not settings.is_file():
                 raise MistakeError(f"{name} is {given!r}, but has to be a folder that holds config.yaml.")
-            found = (yaml.safe_load(settings.read_text()) or {}).get("executor")
-            if found:
-                return found
+            try:
+                found = yaml.safe_load(settings.read_text())
+            except (yaml.YAMLError, ValueError) as error:
+                raise MistakeError(f"{settings} is not valid YAML: {' '.join(str(error).split())}.") from error
+            if not isinstance(found, dict):
+                raise MistakeError(f"{settings} holds {found!r}, but has to hold options of Snakemake, name: value.")
+            if "executor" in found:
+                return found["executor"]
     return None
 
 
@@ -255,18 +277,7 @@ def _count(number: int, thing: str) -> str:
 def main() -> None:
     """Run one of the actions."""
     actions = {"plan": plan, "run": run, "job": job, "gather": gather, "teach": teach}
-    action, *arguments = sys.argv[1:] or [""]
-    wanted = {"job": 2, "teach": 3}.get(action, 1)
-    if action not in actions or len(arguments) < wanted or (action != "run" and len(arguments) > wanted):
-        sys.exit(__doc__)
-    try:
-        actions[action](*arguments)
-    except (MistakeError, ValueError, DataError) as mistake:
-        sys.exit(f"\n{mistake}")
-    except KeyboardInterrupt:
-        sys.exit("\nStopped. The same command goes on from here.")
-    except OSError as error:
-        sys.exit(f"\n{error.strerror}: {error.filename}. Put that right and run the same command again.")
+    act(actions, __doc__.splitlines()[0], ValueError, DataError)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,18 @@ FOLDER = paths.ROOT / "studies" / "recipes"
 KEYS = ("purpose", "cost", "expected", "command", "settings")
 
 
+class _OnceLoader(yaml.SafeLoader):
+    """Refuses a name that is there twice: YAML keeps the last of them in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if (key.tag, str(key.value)) in seen:
+                raise yaml.MarkedYAMLError(problem=f"{key.value!r} is there twice", problem_mark=key.start_mark)
+            seen.add((key.tag, str(key.value)))
+        return super().construct_mapping(node, deep)
+
+
 def names(folder: Path = FOLDER) -> list[str]:
     """Return the names of the recipes there are."""
     return sorted(path.stem for path in folder.glob("*.yaml"))
@@ -41,8 +53,8 @@ def read(path: Path, keys: tuple[str, ...], optional: tuple[str, ...] = ()) -> d
     """Return what a YAML file holds, known to have each of `keys` and nothing but those and the `optional` ones."""
     shown = paths.show(path)
     try:
-        values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+        values = yaml.load(path.read_text(), _OnceLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"{shown} is not valid YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(values, dict):
         raise ValueError(f"{shown} holds {values!r}, but has to hold name: value for {', '.join(keys)}.")

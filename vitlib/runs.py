@@ -136,13 +136,13 @@ def read_config(path: Path) -> TrainConfig:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[Path]:
+def reading(path: Path, remedy: str = REMEDY) -> Iterator[Path]:
     """Turn what goes wrong while a file is read into a ValueError that names the file and says what to do."""
     try:
         yield path
     except READING as error:
         reason = f"{type(error).__name__}: {error}" if isinstance(error, LookupError) else str(error)
-        raise ValueError(f"{paths.show(path)} cannot be read ({reason.rstrip('.')}): {REMEDY}") from error
+        raise ValueError(f"{paths.show(path)} cannot be read ({reason.rstrip('.')}): {remedy}") from error
 
 
 def _history(path: Path, config: TrainConfig) -> list[dict[str, float]]:

@@ -19,9 +19,11 @@ is never trained again. What is being trained lies in ``build/studies/<name>/``.
 """
 
 import csv
+import io
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -32,13 +34,16 @@ from filelock import FileLock, Timeout
 
 from vitlib import paths, recipes, runs
 from vitlib.config import TrainConfig, require
-from vitlib.train import TESTS, train, train_seeds
+from vitlib.train import TESTS, epochs_kept, train, train_seeds
 
 FOLDER = paths.ROOT / "studies"
 KEYS = ("purpose", "recipe", "test", "seeds", "rungs")
 OPTIONAL = ("seeds_a_job", "settings", "curves")
+RUN = ("rung", "seed", "digest")  # the first columns of a table
 TEXTS = ("rung", "digest", "device")  # columns that are not JSON
 TIMES = ("seconds", "device")  # columns that another training of the same runs may fill differently
+MOST = 100_000  # seeds of a study
+REMEDY = "restore the file, or remove the rows that are wrong; those runs are trained again."
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class State:
     done: int
     running: int
     failed: dict[Job, str]
-    images: int  # that the finished runs have trained on
+    left: list[int]  # images that each job has yet to train on, counted at the end of its epochs
 
 
 @dataclass(frozen=True)
@@ -134,17 +139,31 @@ class Study:
         whole = set(self.columns) - set(TIMES)
         found = {row["digest"]: row for row in read(self.table) if all(row.get(name) is not None for name in whole)}
         curves = {row["digest"] for row in self.epochs} if self.curves else found.keys()
-        return {
-            config.digest: found[config.digest] | {"rung": rung}
-            for rung, config in self.runs
-            if config.digest in found.keys() & curves
-        }
+        rows, there = {}, found.keys() & curves
+        for rung, config in self.runs:
+            if config.digest in there:
+                row = found[config.digest]
+                with runs.reading(self.table, REMEDY):
+                    for name in ("seed", "epochs"):
+                        wanted = f"{getattr(config, name)}, as its digest {config.digest} says"
+                        require(row[name] == getattr(config, name), f"{name} of a run", row[name], wanted)
+                rows[config.digest] = row | {"rung": rung}
+        return rows
 
     @cached_property
     def epochs(self) -> list[dict[str, Any]]:
         """The rows of the table by epoch that the study asks for, in its order."""
-        rungs = {config.digest: rung for rung, config in self.runs}
-        return [row | {"rung": rungs[row["digest"]]} for row in read(self.epochs_table) if row["digest"] in rungs]
+        there: dict[str, list[dict[str, Any]]] = {}
+        for row in read(self.epochs_table):
+            there.setdefault(row["digest"], []).append(row)
+        rows = []
+        for rung, config in self.runs:
+            numbers = [row["epoch"] for row in there.get(config.digest, [])]
+            with runs.reading(self.epochs_table, REMEDY):
+                wanted = f"1 to {config.epochs}, or of a run that is not there"
+                require(numbers in ([], [*range(1, config.epochs + 1)]), f"epochs of {config.digest}", numbers, wanted)
+            rows += [row | {"rung": rung} for row in there.get(config.digest, [])]
+        return rows
 
     @property
     def coverage(self) -> str:
@@ -192,17 +211,18 @@ class Study:
 
     def state(self, jobs: Iterable[Job]) -> State:
         """Return how far these jobs are."""
-        done, running, images, failed = 0, 0, 0, {}
+        done, running, left, failed = 0, 0, [], {}
         for job in jobs:
-            missing = len(self.missing(job))
-            images += (len(job.seeds) - missing) * images_of(job.config)
+            missing = self.missing(job)
+            kept = epochs_kept(self.folder(job.config) / f"seed-{missing[0]}") if missing else 0
+            left.append(len(missing) * images_of(job.config) * (job.config.epochs - kept) // job.config.epochs)
             if not missing:
                 done += 1
             elif self._is_running(job):
                 running += 1
             elif self.note(job).is_file():
                 failed[job] = self.note(job).read_text().strip()
-        return State(done, running, failed, images)
+        return State(done, running, failed, left)
 
     def _is_running(self, job: Job) -> bool:
         lock = self.lock(job, timeout=0)
@@ -280,64 +300,98 @@ def load(name: str) -> Study:
 
 
 def _study(path: Path, values: dict[str, Any]) -> Study:
-    test, size, curves = values["test"], values.get("seeds_a_job", 1), values.get("curves", False)
+    purpose, test = values["purpose"], values["test"]
+    size, curves = values.get("seeds_a_job", 1), values.get("curves", False)
+    require(isinstance(purpose, str) and bool(purpose.strip()), "purpose", purpose, "a sentence")
     require(test in TESTS, "test", test, f"one of {', '.join(TESTS)}")
-    require(isinstance(size, int) and size >= 1, "seeds_a_job", size, "a whole number of at least 1")
+    require(type(size) is int and size >= 1, "seeds_a_job", size, "a whole number of at least 1")
     require(isinstance(curves, bool), "curves", curves, "true or false")
     settings = values.get("settings", {})
     rungs: dict[str, TrainConfig] = {}
 
-    def begin(name: object) -> TrainConfig:
+    def begin(name: str) -> TrainConfig:
         if name in rungs:
             return rungs[name]
-        return recipes.changed(recipes.load(str(name)), settings)
+        return recipes.changed(recipes.load(name), settings)
 
-    base = begin(values["recipe"])
+    seeds, base = _seeds(values["seeds"]), begin(str(values["recipe"]))
+    replace(base, seed=max(seeds))  # may be a seed
     given = values["rungs"]
     require(isinstance(given, dict) and len(given) > 0, "rungs", given, "at least one line, name: {setting: value}")
     digests: dict[str, str] = {}
     origins: dict[str, str] = {}
     for rung, changes in given.items():
+        named = isinstance(rung, str) and bool(rung.strip()) and rung.isprintable()
+        require(named, "a rung's name", rung, "a line of text: put what YAML takes for something else in quotes")
         wanted = "name: {setting: value}, or name: {} for no change"
         require(isinstance(changes, dict), f"rung {rung!r}", changes, wanted)
         changes = dict(changes)
         origin = changes.pop("from", None)
-        if origin is not None and origin not in rungs and origin not in recipes.names():
-            known = ", ".join([*rungs, *recipes.names()])
-            raise ValueError(f"rung {rung!r}: from is {origin!r}, but has to be a rung above it or a recipe: {known}.")
+        known = [*rungs, *recipes.names()]
+        wanted = f"a rung above it or a recipe: {', '.join(known)}"
+        require(origin is None or origin in known, f"rung {rung!r}: from", origin, wanted)
         try:
             config = recipes.changed(base if origin is None else begin(origin), changes)
         except ValueError as error:
             raise ValueError(f"rung {rung!r}: {error}") from error
         if config.digest in digests:
             raise ValueError(f"rung {rung!r} has the same settings as {digests[config.digest]!r}: remove one.")
-        digests[config.digest] = str(rung)
-        rungs[str(rung)] = config
-        origins[str(rung)] = str(values["recipe"] if origin is None else origin)
-    return Study(path, values["purpose"], test, _seeds(values["seeds"]), size, curves, rungs, origins)
+        digests[config.digest] = rung
+        rungs[rung] = config
+        origins[rung] = str(values["recipe"]) if origin is None else origin
+    return Study(path, purpose, test, seeds, size, curves, rungs, origins)
 
 
 def _seeds(given: object) -> tuple[int, ...]:
     """Return the seeds that ``0-4`` or a list names."""
-    ends = re.fullmatch(r"(\d+)-(\d+)", given) if isinstance(given, str) else None
+    ends = re.fullmatch(r"(\d{1,18})-(\d{1,18})", given) if isinstance(given, str) else None
     seeds = range(int(ends[1]), int(ends[2]) + 1) if ends else given
     wanted = "a range such as 0-4 or a list of whole numbers such as [0, 1, 2], with at least one"
-    whole = isinstance(seeds, list | range) and all(type(seed) is int and seed >= 0 for seed in seeds)
-    require(whole and len(seeds) > 0, "seeds", given, wanted)
-    twice = sorted({seed for seed in seeds if list(seeds).count(seed) > 1}) if isinstance(seeds, list) else []
+    require(isinstance(seeds, list | range) and len(seeds) > 0, "seeds", given, wanted)
+    require(len(seeds) <= MOST, "the number of seeds", len(seeds), f"at most {MOST:,}")
+    require(all(type(seed) is int and seed >= 0 for seed in seeds), "seeds", given, wanted)
+    twice = sorted(seed for seed, times in Counter(seeds).items() if times > 1)
     require(not twice, "seeds", given, f"each seed only once ({', '.join(map(str, twice))} is not)")
     return tuple(seeds)
 
 
 def read(table: Path) -> list[dict[str, Any]]:
-    """Return the rows of a table with their values as numbers and lists; what is empty is None."""
+    """Return the rows of a table with their values as numbers and lists; what is empty is None.
+
+    Raises:
+        ValueError: the table was cut off, has the marks of a merge, or a row of it is no run's or is there twice.
+    """
     if not table.is_file():
         return []
-    with table.open(newline="") as file:
-        return [
-            {name: value if name in TEXTS else json.loads(value or "null") for name, value in row.items()}
-            for row in csv.DictReader(file)
-        ]
+    rows: dict[tuple[str, int | None], dict[str, Any]] = {}
+    with runs.reading(table, REMEDY):
+        text = table.read_text()
+        lines = csv.reader(io.StringIO(text), strict=True)
+        names = next(lines, [])
+        require(names[: len(RUN)] == [*RUN], "line 1", ",".join(names), f"columns that begin with {','.join(RUN)}")
+        for row in lines:
+            where = f"line {lines.line_num}"
+            require(len(row) == len(names), where, ",".join(row), f"{len(names)} values")
+            values = {name: _value(name, value, where) for name, value in zip(names, row, strict=True)}
+            run = values["digest"], values.get("epoch")
+            require(bool(re.fullmatch("[0-9a-f]{12}", run[0])), f"digest in {where}", run[0], "12 hexadecimal digits")
+            require(run not in rows, where, ",".join(row), "of a run that is not there already")
+            rows[run] = values
+        require(text.endswith("\n"), "the last line", text.splitlines()[-1], "whole and end with a newline")
+    return [*rows.values()]
+
+
+def _value(name: str, text: str, where: str) -> Any:  # noqa: ANN401
+    """Return what a cell of a table holds."""
+    if name in TEXTS:
+        return text
+    try:
+        value = json.loads(text or "null")
+    except ValueError:
+        value = text
+    whole = type(value) in (int, float) and math.isfinite(value)
+    require(value is None or whole or isinstance(value, list), f"{name} in {where}", text, "a number")
+    return value
 
 
 def _figures(run: runs.Run) -> dict[str, Any]:
@@ -362,14 +416,18 @@ def _write(table: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) 
     """Write a table whole or not at all."""
     table.parent.mkdir(parents=True, exist_ok=True)
     scratch = table.with_suffix(".part")
-    with scratch.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        for row in rows:
-            writer.writerow(
-                [
-                    row[column] if column in TEXTS else "" if row[column] is None else json.dumps(row[column])
-                    for column in columns
-                ]
-            )
-    scratch.replace(table)
+    try:
+        with scratch.open("w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(columns)
+            for row in rows:
+                writer.writerow(
+                    [
+                        row[column] if column in TEXTS else "" if row[column] is None else json.dumps(row[column])
+                        for column in columns
+                    ]
+                )
+        scratch.replace(table)
+    except OSError:
+        scratch.unlink(missing_ok=True)
+        raise

@@ -367,6 +367,12 @@ def _epochs_of(checkpoint: Path) -> int:
     return int(checkpoint.stem.split("-")[1])
 
 
+def epochs_kept(folder: Path) -> int:
+    """Return after how many epochs the training of a run that is not finished goes on; checksums are not looked at."""
+    partial = folder.with_name(f"{folder.name}.partial")
+    return max(map(_epochs_of, partial.glob("checkpoint-*.safetensors")), default=0)
+
+
 def _resume(
     partials: Sequence[Path], configs: Sequence[TrainConfig], engine: Engine
 ) -> tuple[list[list[dict[str, float]]], list[list[dict[str, Any]]]]:
