@@ -94,6 +94,20 @@ def test_every_heading_and_caption_of_the_site_is_in_it(chapters):
             assert squeezed(tag.get_text()) in printed, tag.get_text()
 
 
+def test_what_a_page_folds_away_is_on_paper_and_its_code_is_not(pages, chapters):
+    answers = 0
+    for name, (_, text) in chapters.items():
+        page = BeautifulSoup((pages.folder / f"{name}.html").read_text(), "html.parser")
+        printed = squeezed(text)
+        for fold in page.select(".cell:not(.tag_nbval-ignore-output) details.hide"):
+            for output in fold.select(".cell_output pre"):
+                assert squeezed(output.get_text()) in printed
+                answers += 1
+            for code in fold.select(".cell_input pre"):
+                assert squeezed(code.get_text()) not in printed
+    assert answers > 0
+
+
 def test_no_letter_of_the_mathematics_is_lost(chapters):
     count = 0
     for name, (article, text) in chapters.items():

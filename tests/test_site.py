@@ -7,7 +7,7 @@ import pytest
 from bs4 import BeautifulSoup
 from fontTools.ttLib import TTFont
 
-from vitlib import site
+from vitlib import site, styles
 
 
 @pytest.mark.parametrize(
@@ -78,3 +78,44 @@ def test_the_font_of_mathematics_has_what_the_pages_draw(pages):
         missing = {letter for letter in drawn if ord(letter) not in font.getBestCmap()}
         assert not missing
         assert font["MATH"].table.MathVariants.VertGlyphCount > 0  # brackets and roots grow
+
+
+SHEET = """@charset "utf-8";
+/* gone */ .seen, .absent > p, p.absent:hover { color: red }
+#seen:not(.absent)::before { content: "\\f00d" }
+@media print { .absent { color: blue } .seen { color: black } }
+@media (width > 3px) { .absent { color: blue } }
+.bs-tooltip-top[data-x], a { background: url("../pictures/a.svg") }
+@font-face { font-family: F; src: url(none.woff) }"""
+
+
+def test_of_style_sheets_what_some_page_can_use_becomes_one(tmp_path):
+    for path, text in {"pictures/a.svg": "<svg/>", "css/base.css": "b { color: green }", "css/x.css": SHEET}.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(text)
+    (tmp_path / "css" / "y.css").write_text('@import "base.css";.seen { color: pink }')
+    known = styles.words('<p class="seen" id="seen">')
+    made = styles.bundle([tmp_path / "css" / "y.css", tmp_path / "css" / "x.css"], known, tmp_path)
+    assert made.split("\n") == [
+        "b{color: green}",
+        ".seen{color: pink}",
+        ".seen{color: red}",
+        '#seen:not(.absent)::before{content: "\uf00d"}',
+        "@media print {",
+        ".seen{color: black}",
+        "}",
+        ".bs-tooltip-top[data-x],a{background: url(pictures/a.svg)}",
+        "@font-face { font-family: F; src: url(none.woff) }",
+        "",
+    ]
+
+
+def test_the_site_has_one_style_sheet_and_says_how_large_its_pictures_are(pages):
+    for path in pages.folder.glob("*.html"):
+        page = BeautifulSoup(path.read_text(), "html.parser")
+        (sheet,) = page.select("link[rel=stylesheet]")
+        assert sheet["href"].startswith("_static/pages.css?")
+        assert all(int(tag["width"]) > 20 and int(tag["height"]) > 20 for tag in page.select("article img"))
+    sheets = list(pages.folder.rglob("*.css"))
+    assert [path.name for path in sheets] == ["pages.css"]
+    assert sheets[0].stat().st_size < 160_000

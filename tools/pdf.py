@@ -42,6 +42,14 @@ PREPARE = """async () => {
 }"""
 
 
+def chromium() -> str:
+    """Return the path of this machine's Chromium."""
+    found = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
+    if found is None:
+        raise MistakeError("No Chromium on this machine: install it (Debian: apt-get install chromium).")
+    return found
+
+
 def order() -> list[tuple[str | None, str]]:
     """Return the book's pages in order: the part that a page opens, if it opens one, and the page's name."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
@@ -69,9 +77,7 @@ def print_page(page: Page, made: Path, footer: str = "") -> PdfReader:
 
 def make(site: Path, target: Path) -> int:
     """Write the report in `site` as one PDF to `target`; return how many pages it has."""
-    browser_path = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
-    if browser_path is None:
-        raise MistakeError("No Chromium on this machine: install it (Debian: apt-get install chromium).")
+    browser_path = chromium()
     missing = [name for _, name in order() if not (site / f"{name}.html").is_file()]
     if missing:
         raise MistakeError(f"{site} has no page {missing[0]}: make html first.")

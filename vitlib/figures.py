@@ -362,7 +362,7 @@ def plot_pairs(rows: Sequence[tuple[str, float, float]], labels: tuple[str, str]
         ax.barh(i + 0.19, first, height=0.36, color=GREY, label=labels[0] if i == 0 else None)
         ax.barh(i - 0.19, second, height=0.36, color=BLUE, label=labels[1] if i == 0 else None)
     ax.set_yticks(range(len(rows)), [name for name, *_ in reversed(rows)])
-    ax.set(xlabel="share of the layer")
+    ax.set(xlabel="share of the layer", ylim=(-0.6, len(rows) - 0.4))
     ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.grid(axis="y", visible=False)
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
@@ -384,9 +384,14 @@ def plot_roofline(points: Sequence[tuple[str, float, float]], ridge: float, *, a
     for group in together:
         ax.plot([x for _, x, _ in group], [y for *_, y in group], "o", color=BLUE, markersize=6, alpha=0.8)
         text = "\n".join(name for name, *_ in group)
-        right = group[0][1] > ridge  # there the letters have room beside the points, elsewhere under them
-        place, side = (group[0][1:], "left") if right else ((group[0][1], min(y for *_, y in group)), "center")
-        ax.annotate(text, place, xytext=(8 * right, -6), textcoords="offset points", fontsize=8.5, va="top", ha=side)
+        # under the points, to the right where they lie on the line, beside them past its bend: not on the line
+        (_, x, y), right = min(group, key=lambda point: point[2]), max(x for _, x, _ in group)
+        place, side, shift = (x, y), "center", 0
+        if x > ridge:
+            place, side, shift = group[0][1:], "left", 8
+        elif y > 0.9 * right / ridge:
+            place, side = (right, y), "left"
+        ax.annotate(text, place, xytext=(shift, -6), textcoords="offset points", fontsize=8.5, va="top", ha=side)
     ax.set(xscale="log", yscale="log", xlim=(low, high))
     ax.set(xlabel="arithmetic intensity (FLOPs per byte moved)", ylabel="speed over the peak of products")
     ax.figure.numbers = numbers(["operation", "FLOPs per byte", "speed over the peak"], points)

@@ -1,9 +1,10 @@
 """A Sphinx extension that makes the rendered book light, self-contained and accessible.
 
 It writes mathematics as MathML, which browsers draw and screen readers speak without a script, and goes over the pages
-when all are written: what the theme leaves inaccessible is put right, what no page uses is removed. Each page then
-opens from a file, without a network. What the theme calls by names (classes, files) is that of pydata-sphinx-theme 0.16
-and sphinx-book-theme 1.2; the tests in a browser notice when it changes.
+when all are written: what the theme leaves inaccessible is put right, what no page uses is removed, what is left of the
+style sheets becomes one. Each page then opens from a file, without a network, and is drawn at once. What the theme
+calls by names (classes, files) is that of pydata-sphinx-theme 0.16 and sphinx-book-theme 1.2; the tests in a browser
+notice when it changes.
 """
 
 import hashlib
@@ -11,10 +12,12 @@ import json
 import re
 import shutil
 from base64 import b64encode
+from collections.abc import Iterable
 from importlib.resources import files
 from logging import getLogger
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from bs4 import BeautifulSoup, Tag
@@ -22,12 +25,13 @@ from docutils import nodes
 from fontTools import subset
 from fontTools.ttLib import TTFont
 from latex2mathml.converter import convert
+from PIL import Image
 from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.math import get_node_equation_number
 from sphinx.writers.html5 import HTML5Translator
 
-from vitlib import paths
+from vitlib import paths, styles
 
 log = logging.getLogger(__name__)
 getLogger("fontTools").setLevel("WARNING")  # else it tells of every table
@@ -60,7 +64,7 @@ POLICY = {  # what a page may load: nothing from another host, whatever is writt
     "form-action": "'self'",
     "base-uri": "'none'",
 }
-ICON = re.compile(r"fa-[a-z-]+")
+ICONS = range(0xF000, 0xF900)  # where the font has its characters
 PERCENT = re.compile(r"(?<=\d) %")  # no line breaks there
 THEME = """
 (() => {  // before the page is drawn, so that it does not flash
@@ -171,14 +175,29 @@ def put_right(page: BeautifulSoup) -> None:
         tag.decompose()
     for tag in page.select("article img"):
         tag["loading"], tag["decoding"] = "lazy", "async"
-    # in their order, once the page is read; the page itself sets one of these options
-    for tag in page.select('head script[src]:not([src*="documentation_options"])'):
+    for tag in page.select("head script[src]"):  # in their order, once the page is read
         tag["defer"] = ""
     for text in page.select_one("article, body").find_all(string=PERCENT):
         if not text.find_parent(["pre", "code", "script", "style"]):
             text.replace_with(PERCENT.sub("\u00a0%", text))
     for tag in page.select("[data-detail]"):
         tag["data-detail"] = PERCENT.sub("\u00a0%", tag["data-detail"])
+
+
+def draw_at_once(page: BeautifulSoup, folder: Path) -> None:
+    """Spare the page what it would wait for, or what would move it: the options' file, pictures of unknown size."""
+    for tag in page.select('script[src*="documentation_options"]'):  # shorter than asking for it
+        tag.string = (folder / tag["src"].split("?")[0]).read_text()
+        del tag["src"], tag["defer"]
+    for tag in page.select("article img:not([width])"):
+        path = folder / tag["src"]
+        if path.suffix == ".svg":  # in points, as matplotlib writes them
+            root = ElementTree.parse(path).getroot()
+            for side in ("width", "height"):
+                tag[side] = round(float(root.get(side).removesuffix("pt")) * 96 / 72)
+        else:
+            with Image.open(path) as picture:
+                tag["width"], tag["height"] = picture.size
 
 
 def describe(page: BeautifulSoup, name: str, title: str) -> None:
@@ -294,21 +313,34 @@ def shrink_font(font: Path, made: Path, characters: set[int]) -> None:
         opened.save(made)
 
 
-def write_icons(static: Path, icons: set[str]) -> None:
-    """Keep the icons that pages show: their characters in the font, their rules in the style sheet."""
-    sheet, fonts = static / "styles" / "pydata-sphinx-theme.css", static / "vendor" / "fontawesome" / "webfonts"
-    css = re.sub(r"/\*#[^*]*\*/", "", sheet.read_text())
-    rule = re.compile(r'((?:\.fa-[a-z0-9-]+:before,?)+)\{content:"\\([0-9a-f]+)"\}')
-    characters = {int(code, 16) for names, code in rule.findall(css) if icons & set(ICON.findall(names))}
-    css = rule.sub(lambda found: found[0] if icons & set(ICON.findall(found[1])) else "", css)
-    css = re.sub(r"@font-face\{[^}]*fa-(?:regular|brands)[^}]*\}", "", css)
-    css = re.sub(
-        r"src:url\([^)]*fa-solid-900\.woff2\)[^;}]*",
-        'src:url(../vendor/fontawesome/webfonts/fa-solid-900.woff) format("woff")',
-        css,
-    )
-    shrink_font(fonts / "fa-solid-900.ttf", fonts / "fa-solid-900.woff", characters)
-    sheet.write_text(css)
+def style_sheets(pages: Iterable[BeautifulSoup]) -> list[str]:
+    """Return the addresses of the style sheets of all pages, in an order that is each page's own; unlink them there."""
+    order: list[str] = []
+    for page in pages:
+        place = 0
+        for tag in page.select("link[rel=stylesheet]"):
+            address = tag.extract()["href"].split("?")[0]
+            if address not in order:
+                order.insert(place, address)
+            place = order.index(address) + 1
+    return order
+
+
+def write_styles(pages: dict[Path, BeautifulSoup], folder: Path) -> None:
+    """Give all pages one style sheet: what they can use of those that they have, with the icons that they show."""
+    static, sheets = folder / "_static", [folder / address for address in style_sheets(pages.values())]
+    scripts = {tag["src"].split("?")[0] for page in pages.values() for tag in page.select("script[src]")}
+    known = set().union(*(styles.words(str(page)) for page in pages.values()))
+    known = known.union(*(styles.words((folder / script).read_text()) for script in scripts))
+    css = styles.bundle(sheets, known, static)
+    css = re.sub(r"@font-face\s*\{[^}]*fa-(?:regular|brands)[^}]*\}", "", css)
+    css = re.sub(r"src:\s*url\([^)]*fa-solid-900\.woff2\)[^;}]*", 'src:url(icons.woff) format("woff")', css)
+    icons = static / "vendor" / "fontawesome" / "webfonts" / "fa-solid-900.ttf"
+    shrink_font(icons, static / "icons.woff", set(map(ord, css)) & set(ICONS))
+    (static / "pages.css").write_text(css)
+    digest = hashlib.sha256(css.encode()).hexdigest()[:8]
+    for page in pages.values():
+        page.title.insert_after(page.new_tag("link", rel="stylesheet", href=f"_static/pages.css?v={digest}"))
 
 
 def remove_unused(folder: Path, wanted: set[str]) -> None:
@@ -334,32 +366,31 @@ def remove_unused(folder: Path, wanted: set[str]) -> None:
 def finish(folder: Path, title: str, theme: dict[str, Any]) -> None:
     """Go over the pages of a rendered book in `folder` and leave the files that they use."""
     static = folder / "_static"
-    wanted, icons, math, texts = {"favicon.svg"}, {"fa-xmark"}, set(), {}
-    for path in sorted(folder.glob("*.html")):
-        page = BeautifulSoup(path.read_text(), "html.parser")
+    wanted, math, texts = {"favicon.svg", "search-texts.js"}, set(), {}
+    pages = {path: BeautifulSoup(path.read_text(), "html.parser") for path in sorted(folder.glob("*.html"))}
+    for path, page in pages.items():
         drop_unneeded(page)
         put_right(page)
+        draw_at_once(page, folder)
         describe(page, path.stem, title)
         if path.stem not in ("search", "genindex"):
             texts[path.name] = words_of(page)
         link_sources(page, path.stem, theme, folder)
-        for tag in page.select("[src], link[href]"):
-            wanted.add((tag.get("src") or tag.get("href")).split("?")[0].rsplit("/", 1)[-1])
-        for tag in page.select('[class*="fa-"]'):
-            icons |= {name for name in tag["class"] if ICON.fullmatch(name)}
         for tag in page.select("math"):
             math |= set(map(ord, tag.get_text()))
         if path.stem == "search":
             before = page.select_one('script[src*="searchtools"]')
             before.insert_before(page.new_tag("script", src="_static/search-texts.js"))
-            wanted.add("search-texts.js")
-        protect(page)
-        path.write_text(str(page))
     (static / "search-texts.js").write_text(SNIPPETS % json.dumps(texts, ensure_ascii=False))
-    write_icons(static, icons)
     # letters and digits too, the slanted ones that stand for variables, and the root, which <msqrt> does not spell
     math |= {0x221A, *range(0x20, 0x7F), *range(0x1D434, 0x1D468), 0x210E, *range(0x1D6FC, 0x1D71C), 0x2032, 0x2212}
     shrink_font(Path(str(files("ziamath") / "fonts" / "STIXTwoMath-Regular.ttf")), static / "mathematics.woff", math)
+    write_styles(pages, folder)
+    for path, page in pages.items():
+        for tag in page.select("[src], link[href]"):
+            wanted.add((tag.get("src") or tag.get("href")).split("?")[0].rsplit("/", 1)[-1])
+        protect(page)
+        path.write_text(str(page))
     remove_unused(folder, wanted)
 
 

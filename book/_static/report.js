@@ -3,11 +3,9 @@
   "use strict";
   const boxes = ".pst-scrollable-table-container, .what-if .scroll, article pre, article div.math, article .cell_output";
   const mark = () => {
-    for (const box of document.querySelectorAll(boxes)) {
-      const scrolls = box.scrollWidth > box.clientWidth + 1 || box.scrollHeight > box.clientHeight + 1;
-      if (scrolls) box.tabIndex = 0;
-      else box.removeAttribute("tabindex");
-    }
+    const all = [...document.querySelectorAll(boxes)];
+    const scrolls = all.map((b) => b.scrollWidth > b.clientWidth + 1 || b.scrollHeight > b.clientHeight + 1);
+    all.forEach((box, i) => (scrolls[i] ? (box.tabIndex = 0) : box.removeAttribute("tabindex"))); // all read, then written
   };
   addEventListener("load", mark);
   addEventListener("resize", mark);
