@@ -10,8 +10,8 @@ import sys
 
 import pytest
 import safetensors.torch
+from verify import glued
 
-from tools.verify import glued
 from vitlib import TrainConfig, load_run, paths, provenance, runs, study
 from vitlib.config import differences
 

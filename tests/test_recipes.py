@@ -1,8 +1,11 @@
 """Recipes: each says what it is for and is a valid configuration; a wrong one gets one sentence."""
 
+import re
+import statistics
+
 import pytest
 
-from vitlib import TrainConfig, recipes
+from vitlib import TrainConfig, recipes, study
 from vitlib.config import differences
 
 GOOD = "{purpose: p, cost: c, expected: e, command: c, settings: {epochs: 3}}"
@@ -61,3 +64,12 @@ def test_a_wrong_recipe_gets_one_sentence(tmp_path, text, sentence):
 def test_an_unknown_recipe_gets_the_names_of_those_there_are():
     with pytest.raises(ValueError, match=r"recipe is 'bets', but has to be one of best, .*, homework\."):
         recipes.load("bets")
+
+
+def test_what_the_homeworks_recipe_expects_is_what_the_study_of_seeds_found():
+    said = recipes.read(recipes.FOLDER / "homework.yaml", recipes.KEYS)["expected"]
+    found = {}
+    for row in study.load("seeds").epochs:
+        found.setdefault(row["epoch"], []).append(sum(row["test_correct"]) / 100)
+    means = [f"{statistics.fmean(values):.1f}" for values in found.values()]
+    assert re.findall(r"(\d\d\.\d) %", said) == means
