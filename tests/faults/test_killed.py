@@ -214,12 +214,15 @@ def test_a_build_killed_at_random_leaves_a_whole_site_or_none(tmp_path):
 # ---- Ctrl-C ---------------------------------------------------------------------------------------------------------
 
 
-def interrupted(command, cwd, log, words, **surroundings):
-    """Return what a command says that Ctrl-C stops, as a terminal does it: its whole group, once it said `words`."""
+def interrupted(command, cwd, log, words, watched=None, **surroundings):
+    """Return what a command says that Ctrl-C stops, as a terminal does it: its whole group, once it said `words`.
+
+    It said them in the file `watched`, where that is not its output.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and all it starts
     log.touch()
     process = trial.start(command, cwd, log, **surroundings)
-    trial.wait_for(log, words, process, 900)
+    trial.wait_for(watched or log, words, process, 900)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(120) != 0
     return log.read_text()
@@ -244,16 +247,16 @@ def test_an_interrupted_papermill_says_how_to_go_on(tmp_path):
 
 @trial.only_full
 @pytest.mark.parametrize(
-    ("command", "words", "sentence"),
+    ("command", "words", "watched", "sentence"),
     [
-        (["make", "report", "PROFILE=smoke"], "01_model", "Stopped. The same command goes on"),
-        (["make", "html"], "rendering the published book", "Stopped. The same command builds the book anew."),
+        (["make", "report", "PROFILE=smoke"], "01_model", "../log", "Stopped. The same command goes on"),
+        (["make", "html"], "Sphinx", "build/published/render.log", "Stopped. The same command builds the book anew."),
     ],
 )
-def test_an_interrupted_make_says_how_to_go_on(tmp_path, command, words, sentence):
+def test_an_interrupted_make_says_how_to_go_on(tmp_path, command, words, watched, sentence):
     folder = tmp_path / "project"
     surroundings = trial.clone(folder)
-    said = interrupted(command, folder, tmp_path / "log", words, **surroundings)
+    said = interrupted(command, folder, tmp_path / "log", words, folder / watched, **surroundings)
     assert sentence in said
     assert "Traceback" not in said
     assert not list(folder.glob("build/smoke/book/*.ipynb"))

@@ -141,9 +141,9 @@ def side_by_side(function, inputs):
 def wait_for(log, words, process, patience=300):
     """Wait until a process has said something."""
     end = time.monotonic() + patience
-    while words not in log.read_text():
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < end, f"{words!r} never came:\n{log.read_text()}"
+    while not (log.is_file() and words in log.read_text()):
+        assert process.poll() is None, f"{process.args} ended before it said {words!r} in {log}"
+        assert time.monotonic() < end, f"{words!r} never came in {log}"
         time.sleep(0.02)
 
 
