@@ -76,8 +76,9 @@ rendered:
 pdf: html
 	@$(python) tools/pdf.py book/_build/html book/_build/report.pdf
 
-# warnings are errors; the words of the build are shown only where it fails
-render = jupyter-book build $(1) --path-output $(2) --all -W -n --keep-going >$(2)/render.log 2>&1 \
+# warnings are errors; the words of the build are shown only where it fails, and Ctrl-C is no failure
+render = trap 'echo "Stopped. The same command builds the book anew." >&2; exit 130' INT; \
+	jupyter-book build $(1) --path-output $(2) --all -W -n --keep-going >$(2)/render.log 2>&1 \
 	|| { grep -E 'WARNING|ERROR|Error' $(2)/render.log >&2 || tail -n 20 $(2)/render.log >&2; \
 	echo "The book does not build; $(2)/render.log has all of it." >&2; exit 1; }
 

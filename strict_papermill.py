@@ -1,4 +1,4 @@
-"""Parameters of a notebook: an unknown one is an error, also by plain ``papermill``, which itself would only warn.
+"""What plain ``papermill`` leaves to be wished: an unknown parameter is an error, Ctrl-C leaves a sentence.
 
 The class below is papermill's engine in every environment that this project is installed in (an entry point in
 pyproject.toml), by name and, because papermill takes the engine named None where nobody asks for another, by default.
@@ -25,7 +25,10 @@ class StrictEngine(NBClientEngine):
         for name in nb.metadata.papermill["parameters"]:
             if name not in known:
                 raise UnknownParameterError(f"parameter is {name!r}, but has to be {wanted}.")
-        return super().execute_notebook(nb, kernel_name, **options)
+        try:
+            return super().execute_notebook(nb, kernel_name, **options)
+        except KeyboardInterrupt as error:
+            raise click.ClickException("Stopped. The same command goes on: a training after its last epoch.") from error
 
 
 papermill_engines.register(None, StrictEngine)

@@ -95,6 +95,7 @@ class Lines:
 def execute(name: str, notebook: str) -> None:
     """Execute a notebook with papermill into build/NAME/book/, whole or not at all."""
     import papermill
+    from click import ClickException
     from nbclient.exceptions import DeadKernelError
 
     home = ROOT / "build" / name
@@ -124,6 +125,8 @@ def execute(name: str, notebook: str) -> None:
         raise MistakeError(
             f"{notebook}, cell {error.exec_count}: {error.evalue}\n(The unfinished page is {show(scratch)}.)"
         ) from error
+    except ClickException as error:  # what strict_papermill.py refuses or stops
+        raise MistakeError(error.message) from error
     except DeadKernelError as error:
         raise MistakeError(
             f"{notebook}: its Python was ended from outside, as happens where the memory is full: make room, or lower "

@@ -20,16 +20,13 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 from torch import Tensor
-from torchvision.datasets import FashionMNIST
 
 from vitlib import paths
 
-CLASSES = tuple(FashionMNIST.classes)  # name of each label, from the data set's authors
+_FACTS = json.loads((Path(__file__).parent / "fashion_mnist.json").read_text())
+CLASSES = tuple(_FACTS["classes"])  # name of each label, from the data set's authors
 MEAN, STD = 0.2860, 0.3530  # of the training set's pixels, on a scale from 0 to 1
-SHA256: dict[str, str] = {
-    name: facts["sha256"]
-    for name, facts in json.loads((Path(__file__).parent / "fashion_mnist.json").read_text())["files"].items()
-}
+SHA256: dict[str, str] = {name: facts["sha256"] for name, facts in _FACTS["files"].items()}
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
@@ -181,6 +178,8 @@ def _fetch(root: Path, refused: list[str]) -> None:
 
 def _from_torchvision(scratch: Path) -> Path:
     """Fetch from torchvision's mirror into `scratch`; return the folder of the files."""
+    from torchvision.datasets import FashionMNIST  # its import takes as long as that of all the rest
+
     patience = socket.getdefaulttimeout()
     socket.setdefaulttimeout(20)  # seconds; torchvision sets none of its own
     try:

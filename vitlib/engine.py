@@ -22,7 +22,6 @@ from torch.func import functional_call
 from vitlib import data
 from vitlib.augment import change, draw, mix
 from vitlib.config import TrainConfig
-from vitlib.fuse import FuseLinears
 from vitlib.initialise import build
 from vitlib.optim import Muon
 
@@ -363,6 +362,8 @@ def _loss_function(
 
     if not compiled:
         return eager
+    from vitlib.fuse import FuseLinears  # brings the compiler, whose import takes as long as that of all the rest
+
     options: dict[str, Any] = {"pre_grad_custom_pass": FuseLinears()}
     if device.type == "cpu":
         # There the compiler would replace the two products of attention() by its fused kernel, whose backward pass is

@@ -103,21 +103,27 @@ def test_reading_runs_data_and_profiles_unpickles_nothing():
 
 @trial.only_full
 def test_no_text_parameter_becomes_markup_or_a_path(tmp_path):
-    refused, tried = 0, 0
-    for path in sorted((paths.ROOT / "notebooks").glob("*.ipynb")):
-        for name, parameter in inspect_notebook(str(path)).items():
-            if parameter["inferred_type_name"] != "str":
-                continue
-            out = tmp_path / f"{path.stem}-{name}.ipynb"
-            command = [trial.PYTHON, "-m", "papermill", str(path), str(out), "-p", name, f"../../`{MARKUP}"]
-            status, said = trial.call(command, REPORT_HOME=str(tmp_path / "home"))
-            tried += 1
-            assert status != 0, (path.stem, name)
-            assert " but has to be " in said.strip().splitlines()[-1]
-            refused += 1
+    texts = [
+        (path, name)
+        for path in sorted((paths.ROOT / "notebooks").glob("*.ipynb"))
+        for name, parameter in inspect_notebook(str(path)).items()
+        if parameter["inferred_type_name"] == "str"
+    ]
+    assert len(texts) > 6
+
+    def assert_refused(text):
+        path, name = text
+        out = tmp_path / f"{path.stem}-{name}.ipynb"
+        command = [trial.PYTHON, "-m", "papermill", str(path), str(out), "-p", name, f"../../`{MARKUP}"]
+        status, said = trial.call(command, REPORT_HOME=str(tmp_path / "home"))
+        assert status != 0, text
+        assert " but has to be " in said.strip().splitlines()[-1], said
+
+    trial.side_by_side(assert_refused, texts)
     assert not (tmp_path / "home").exists()
-    assert tried > 6
-    trial.note("Text parameters that take neither markup nor a path", f"{refused} of {tried}", "no_text_parameter")
+    trial.note(
+        "Text parameters that take neither markup nor a path", f"{len(texts)} of {len(texts)}", "no_text_parameter"
+    )
 
 
 # ---- what pages carry ----------------------------------------------------------------------------------------------
@@ -239,7 +245,9 @@ def test_a_package_with_another_hash_is_not_installed(tmp_path):
 
 
 def test_the_checksums_of_the_data_are_pinned_beside_torchvisions():
-    files = json.loads((paths.ROOT / "vitlib" / "fashion_mnist.json").read_text())["files"]
+    known = json.loads((paths.ROOT / "vitlib" / "fashion_mnist.json").read_text())
+    assert known["classes"] == FashionMNIST.classes
+    files = known["files"]
     assert {f"{name}.gz": facts["archive_md5"] for name, facts in files.items()} == dict(FashionMNIST.resources)
     for facts in files.values():
         assert re.fullmatch(r"[0-9a-f]{64}", facts["sha256"])

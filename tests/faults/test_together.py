@@ -4,22 +4,24 @@ import json
 import time
 
 from tests.faults import trial
-from tests.faults.test_killed import TRAINING, outputs
-from vitlib import load_run, paths
+from tests.faults.test_killed import LONG_TRAINING, assert_whole, outputs
+from vitlib import paths
 
 
 @trial.only_full
 def test_of_two_trainings_of_one_run_the_second_says_so(tmp_path):
     log, folder = tmp_path / "log", tmp_path / "run"
     log.touch()
-    first = trial.start([*TRAINING, str(folder)], paths.ROOT, log)
-    trial.wait_for(log, "epoch  1", first)
-    status, said = trial.call([*TRAINING, str(folder)])
-    if first.poll() is None:
+    command = [*LONG_TRAINING, str(folder)]
+    first = trial.start(command, paths.ROOT, log)
+    try:
+        trial.wait_for(log, "epoch    1", first)
+        status, said = trial.call(command)
         assert status != 0
         assert said.strip().endswith("run is being trained by another process; wait for it.")
-    assert first.wait() == 0
-    assert len(load_run(folder).manifest["starts"]) == 1
+    finally:
+        assert trial.kill_after(first, 0, True)
+    assert_whole(folder)
 
 
 def test_of_two_makes_of_one_report_the_second_says_so(tmp_path):

@@ -1,6 +1,7 @@
 """How a fault is tried: how often, at which random moments, in which copy of the project; what came of it."""
 
 import json
+import multiprocessing
 import os
 import random
 import re
@@ -9,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -22,6 +25,8 @@ TALLY = {}  # what was tried: claim -> {"result": in words, "command": what show
 RESULTS, PAGE = paths.ROOT / "docs" / "faults.json", paths.ROOT / "docs" / "faults.md"
 HEAD = "| Claim | Result | Command |\n|:---|---:|:---|\n"
 PYTHON = sys.executable
+FORKED = multiprocessing.get_context("forkserver")  # its processes begin with what is imported once:
+FORKED.set_forkserver_preload(["tests.faults.test_killed"])
 only_full = pytest.mark.skipif(not FULL, reason="tried in make test-faults")
 
 
@@ -78,26 +83,67 @@ def start(command, cwd, log, **changes):
 
 
 def kill_after(process, seconds, everything):
-    """Kill a process group after a while, or all that ever came of it; return whether it was still at work."""
+    """Kill a process group after a while, or all that ever came of it; return whether it was still at work.
+
+    What came of it and is not killed, such as a kernel, has to notice by itself that nobody listens any more.
+    """
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
-        offspring = psutil.Process(process.pid).children(recursive=True) if everything else []
+        offspring = psutil.Process(process.pid).children(recursive=True)
         os.killpg(process.pid, signal.SIGKILL)
-        for child in offspring:
-            if child.is_running():
-                child.kill()
         process.wait()
+        for child in filter(alive, offspring if everything else []):
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        end = time.monotonic() + 120
+        while any(map(alive, offspring)):
+            assert time.monotonic() < end, f"{[*filter(alive, offspring)]} go on after {process.args} was killed"
+            time.sleep(0.02)
         return True
     return False
+
+
+def alive(process):
+    """Return whether a process is still at work."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def kill_often(wanted, name, begin, log, lines, seconds, whole, ended):
+    """Kill what `begin` starts at random moments, each after some lines of its log and a while, until it was `wanted`.
+
+    Half of the times only its group is killed, half of the times all that ever came of it. After each `whole` looks at
+    what it left, and before that `ended` where it came to its own end.
+    """
+    moments, killed = chance(name), 0
+    while killed < wanted:
+        log.unlink(missing_ok=True)
+        process = begin()
+        wait_for_lines(log, moments.randint(1, lines), process)
+        if kill_after(process, moments.uniform(0, seconds), moments.random() < 0.5):
+            killed += 1
+        else:
+            assert process.returncode == 0, f"{process.args} ended with {process.returncode}: look at {log}"
+            ended()
+        whole()
+    return killed
+
+
+def side_by_side(function, inputs):
+    """Return what a function gives for each input, two at a time."""
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(function, inputs))
 
 
 def wait_for(log, words, process, patience=300):
     """Wait until a process has said something."""
     end = time.monotonic() + patience
-    while words not in log.read_text():
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < end, f"{words!r} never came:\n{log.read_text()}"
+    while not (log.is_file() and words in log.read_text()):
+        assert process.poll() is None, f"{process.args} ended before it said {words!r} in {log}"
+        assert time.monotonic() < end, f"{words!r} never came in {log}"
         time.sleep(0.02)
 
 
