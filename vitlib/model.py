@@ -120,18 +120,21 @@ class TransformerEncoder(nn.Module):
         self.attention = MultiHeadAttention(config)
         self.norm2 = self.norm1 if config.share_norm else Norm(config)
         self.mlp = MLP(config)
+        if drop_path:
+            for branch in (self.attention, self.mlp):
+                branch.register_forward_hook(self._skip)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the tokens after attention and MLP, each added to its input."""
-        x = x + self._skip(self.attention(self.norm1(x)))  # equation 2
-        return x + self._skip(self.mlp(self.norm2(x)))  # equation 3
+        x = x + self.attention(self.norm1(x))  # equation 2
+        return x + self.mlp(self.norm2(x))  # equation 3
 
-    def _skip(self, branch: Tensor) -> Tensor:
-        """Leave the branch out for a share of the images while training (stochastic depth; Huang et al., 2016)."""
-        if not self.training or not self.drop_path:
-            return branch
-        kept = torch.rand(len(branch), 1, 1, device=branch.device) >= self.drop_path
-        return branch * kept / (1 - self.drop_path)
+    def _skip(self, branch: nn.Module, _: object, output: Tensor) -> Tensor:
+        """Leave a branch out for a share of the images while training (stochastic depth; Huang et al., 2016)."""
+        if not branch.training:
+            return output
+        kept = torch.rand(len(output), 1, 1, device=output.device) >= self.drop_path
+        return output * kept / (1 - self.drop_path)
 
 
 class ViT(nn.Module):
