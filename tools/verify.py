@@ -28,6 +28,7 @@ ORIGINS = {
     "counters": "vitlib/counters.py",
     "reconcile": "vitlib/reconcile.py",
     "homework": "vitlib/homework.json",
+    "recipes": "vitlib/recipes.py",
     "beside_homework": "vitlib/homework.json",
     "TransformerEncoder": "vitlib/model.py",
     "attention": "vitlib/model.py",
@@ -69,7 +70,10 @@ def files_read(tree: ast.AST) -> set[str]:
         if names and ast.unparse(part) == "paths.ROOT":
             found |= files_of("/".join(reversed(names)))
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "study.load":
-            found.add(f"studies/results/{ast.literal_eval(node.args[0])}.csv")
+            name = ast.literal_eval(node.args[0])
+            table = f"studies/results/{name}.csv"
+            if (paths.ROOT / table).is_file() or not (paths.ROOT / "studies" / f"{name}.yaml").is_file():
+                found.add(table)  # else a study of which nothing is trained yet: it gives no number
     return {name for name in found if not any(other.startswith(f"{name}/") for other in found)}
 
 

@@ -53,7 +53,11 @@ def read(path: Path, keys: tuple[str, ...], optional: tuple[str, ...] = ()) -> d
     """Return what a YAML file holds, known to have each of `keys` and nothing but those and the `optional` ones."""
     shown = paths.show(path)
     try:
-        values = yaml.load(path.read_text(), _OnceLoader)
+        loader = _OnceLoader(path.read_text())
+        try:
+            values = loader.get_single_data()
+        finally:
+            loader.dispose()
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"{shown} is not valid YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(values, dict):
