@@ -77,11 +77,16 @@ def opened(browser, site):
             offline=True, color_scheme=theme, viewport={"width": width, "height": 800}, **options
         )
         contexts.append(context)
+
+        def lost(request):
+            if request.failure != "net::ERR_ABORTED":  # of a page that was left before all of it was there
+                wrong.append(f"{request.url} failed: {request.failure}")
+
         page = context.new_page()
         page.asked = set()
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda said: wrong.append(said.text) if said.type in ("error", "warning") else None)
-        page.on("requestfailed", lambda request: wrong.append(f"{request.url} failed"))
+        page.on("requestfailed", lost)
         page.on("request", lambda request: page.asked.add(request.url))
         page.goto((folder / f"{name}.html").as_uri() + query)
         return page

@@ -129,7 +129,7 @@ BREAKS = {
         "does not name the settings",
     ),
     "another commit": (change("book/provenance.ipynb", f"`{COMMIT}`", f"`{off(COMMIT)}`"), "does not name the code"),
-    "a study's data gone": (remove("studies/results/recipe.csv"), "studies/results/recipe.csv is not there"),
+    "a study's data gone": (remove("studies/results/recipe.csv"), "prints numbers that come from nothing"),
     "a study's data cut": (lambda p: (p / "studies/counting.json").write_text("{"), "counting.json is damaged"),
     "a study without a maker": (change("book/reproduce.md", "`make study STUDY=recipe`", "nobody"), "has no maker"),
     "settings altered": (
