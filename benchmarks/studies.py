@@ -12,14 +12,15 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ recipe: homework
 test: never
 seeds: 0-{last}
 settings:
-  epochs: 4
+  epochs: 1
   batch_size: 64
   train_images: 1024
   validation_images: 200
@@ -75,47 +76,60 @@ def laid(jobs: int) -> Iterator[Study]:
         yield study.load(str(path))
 
 
-def wall(jobs: int, options: list[str], environment: dict[str, str] = ENVIRONMENT) -> float:
-    """Return the seconds from Snakemake's start to its end with all jobs done."""
+def done_at(jobs: int, options: list[str], environment: dict[str, str] = ENVIRONMENT) -> list[float]:
+    """Return when the jobs of a study were done, the first of them first, in seconds from Snakemake's start."""
+    seen: dict[str, float] = {}
     with laid(jobs) as asked:
         asked.work.mkdir(parents=True)
-        command = tool.prepare(asked, asked.jobs, options)
+        command, log = tool.prepare(asked, asked.jobs, options), asked.work / "log"
         start = time.perf_counter()
-        result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        taken = time.perf_counter() - start
-        if result.returncode:
-            raise SystemExit(f"Snakemake failed: {result.stderr[-1000:]}")
-    return taken
+        with log.open("w") as output:
+            process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
+        try:
+            while len(seen) < jobs:
+                ended = process.poll() is not None
+                for marker in (asked.work / "done").glob("*"):
+                    seen.setdefault(marker.name, time.perf_counter() - start)
+                if ended and len(seen) < jobs:
+                    raise SystemExit(f"Snakemake failed: {log.read_text()[-1000:]}")
+                time.sleep(0.005)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # rather than wait until it has asked Slurm once more
+            process.wait()
+    return list(seen.values())
 
 
-def local(few: int, many: int, rounds: int) -> dict[str, list[float]]:
-    """Measure jobs on this machine; a name is "kind, jobs, slots"."""
-    contestants: dict[str, Callable[[], float]] = {}
+def share(done: list[float], slots: int) -> float:
+    """Return the seconds for which a job occupies a slot: the mean over those that took the place of another one."""
+    return slots * (done[-1] - done[slots - 1]) / (len(done) - slots)
+
+
+def local(idle: int, training: int, rounds: int) -> dict[str, list[list[float]]]:
+    """Measure so many jobs on this machine, those that train once; a name is "kind, slots"."""
+    kept: dict[str, list[list[float]]] = {}
     for slots in SLOTS:
         options = ["--cores", str(slots)]
-        for jobs in (few, many):
-            contestants[f"idle, {jobs}, {slots}"] = lambda o=options, n=jobs: wall(n, [*o, *IDLE])
-        contestants[f"training, {few}, {slots}"] = lambda o=options: wall(few, o)
-    return measure.interleaved(contestants, rounds, warmup=0)
+        kept[f"idle, {slots}"] = [done_at(idle, [*options, *IDLE]) for _ in range(rounds)]
+        kept[f"training, {slots}"] = [done_at(training, options)]
+        print(f"  {slots} here", flush=True)
+    return kept
 
 
-def slurm(few: int, many: int, rounds: int) -> dict[str, list[float]]:
+def slurm(idle: int, training: int, rounds: int) -> dict[str, list[list[float]]]:
     """Measure jobs on a Slurm of its own with as many nodes as slots; a name is as in `local`."""
-    kept: dict[str, list[float]] = {}
-    options = [*SLURM, "--jobs", str(many)]
+    kept: dict[str, list[list[float]]] = {}
+    options = [*SLURM, "--jobs", str(idle)]
     for slots in SLOTS:
         folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
         try:
             with Slurm(folder / "slurm", nodes=slots) as cluster:
                 environment = ENVIRONMENT | cluster.settings
-                contestants: dict[str, Callable[[], float]] = {
-                    f"idle, {jobs}, {slots}": lambda n=jobs, e=environment: wall(n, [*options, *IDLE], e)
-                    for jobs in (few, many)
-                }
-                contestants[f"training, {few}, {slots}"] = lambda e=environment: wall(few, options, e)
-                kept |= measure.interleaved(contestants, rounds, warmup=0)
+                kept[f"idle, {slots}"] = [done_at(idle, [*options, *IDLE], environment) for _ in range(rounds)]
+                kept[f"training, {slots}"] = [done_at(training, options, environment)]
         finally:
             shutil.rmtree(folder)
+        print(f"  {slots} on Slurm", flush=True)
     return kept
 
 
@@ -179,24 +193,26 @@ def graph(sizes: tuple[int, ...]) -> dict[str, dict[str, float]]:
 
 def document(result: dict[str, Any]) -> str:
     """Return the part of docs/studies.md that says what was measured and what follows from it."""
-    few, many = result["few"], result["many"]
     parts = {"this machine": result["local"]} | ({"Slurm": result["slurm"]} if result["slurm"] else {})
     where, rounds = result["environment"]["device"], result["rounds"]
     lines = [
-        f"Seconds from Snakemake's start to its end, median of {rounds} on {where}, a thread a job:",
+        f"Seconds from Snakemake's start until all jobs were done, and for which a job occupied its slot; {where}, a",
+        f"thread a job. Of idle jobs the median of {rounds}, with the lowest and the highest; the others trained once.",
         "",
-        f"| Jobs on | Slots | {few} idle | {many} idle | an idle job's share of a slot | {few} that train |",
-        "|:---|---:|---:|---:|---:|---:|",
+        "| Jobs on | Slots | Idle jobs | all done | one in its slot | Jobs that train | all done |",
+        "|:---|---:|---:|---:|:---|---:|---:|",
     ]
     for name, measured in parts.items():
         for slots in SLOTS:
-            idle, more, training = (
-                statistics.median(measured[f"{kind}, {jobs}, {slots}"])
-                for kind, jobs in (("idle", few), ("idle", many), ("training", few))
-            )
-            share = slots * (more - idle) / (many - few)
-            lines.append(f"| {name} | {slots} | {idle:.1f} | {more:.1f} | {share:.2f} | {training:.1f} |")
-    lines += ["", "| Jobs | Planning (s) | Snakemake's graph (s) | its memory (MB) | a look at all jobs (s) |"]
+            idle, training = measured[f"idle, {slots}"], measured[f"training, {slots}"]
+            there = f"{len(idle[0])} | {statistics.median(done[-1] for done in idle):.1f}"
+            spread = measure.spread([share(done, slots) for done in idle])
+            each = "{median:.2f} ({low:.2f} to {high:.2f})".format(**spread)
+            lines.append(f"| {name} | {slots} | {there} | {each} | {len(training[0])} | {training[0][-1]:.1f} |")
+    lines += [
+        "",
+        "| Jobs | Planning (s) | Snakemake's graph (s) | its memory (MB) | a look at all jobs (s) |",
+    ]
     lines.append("|---:|---:|---:|---:|---:|")
     for jobs, took in result["graph"].items():
         cells = f"{took['plan']:.1f} | {took['graph']:.1f} | {took['memory'] / 1e6:,.0f} | {took['look']:.1f}"
@@ -224,8 +240,8 @@ def outlook(result: dict[str, Any]) -> list[str]:
     """
     second = f"""
         The one submitting process comes next. It has the graph after {tool.hours(took["graph"])}, in
-        {took["memory"] / 1e6:,.0f} MB, and takes {each:.2f} s a submission: {nodes:,} nodes have a job each after
-        {filled}, all jobs are submitted after {submitted}. Where jobs are shorter than the first of these, nodes wait
+        {took["memory"] / 1e6:,.0f} MB, and takes {1000 * each:.1f} ms a submission: {nodes:,} nodes have a job each
+        after {filled}, all jobs are submitted after {submitted}. Where jobs are shorter than the first of these, nodes wait
         for it: then `slurm-array-jobs: all` in the profile submits up to 1,000 jobs in one call. A look at all jobs
         asks for at most {jobs * len(runs.FILES):,} files, {looked} at a millisecond each, and is made less often the
         longer it takes. `jobs:` in the profile has to be larger than the number of nodes and smaller than what Slurm
@@ -250,18 +266,16 @@ def main() -> None:
     options = parser.parse_args()
     if options.rounds < 1:
         parser.error(f"rounds is {options.rounds}, but has to be at least 1.")
-    few, many, rounds = (2, 4, 1) if options.smoke else (4, 12, options.rounds)
+    training, rounds = (2, 1) if options.smoke else (4, options.rounds)
     lacking = missing()
     if lacking:
         print(f"Without Slurm: {lacking}")
     result = {
-        "few": few,
-        "many": many,
         "rounds": rounds,
-        "graph": graph((10,) if options.smoke else (100, 1000, 10_000)),
-        "local": local(few, many, rounds),
-        "slurm": None if lacking else slurm(few, many, rounds),
-        "submission": None if lacking else submission(many),
+        "graph": graph((100,) if options.smoke else (100, 1000, 10_000)),
+        "local": local(40, training, rounds),
+        "slurm": None if lacking else slurm(6, training, rounds),
+        "submission": None if lacking else submission(12),
         "modules": len(sys.modules),  # that a job imports
         "environment": provenance.environment(torch.device("cpu")) | {"data_sha256": None},
     }
