@@ -244,8 +244,8 @@ def outlook(result: dict[str, Any]) -> list[str]:
         after {filled}, all jobs are submitted after {submitted}. Where jobs are shorter than the first of these, nodes
         wait for it: then `slurm-array-jobs: all` in the profile submits up to 1,000 jobs in one call. A look at all
         jobs asks for at most {jobs * len(runs.FILES):,} files, {looked} at a millisecond each, and is made less often
-        the longer it takes. `jobs:` in the profile has to be larger than the number of nodes and smaller than what Slurm
-        keeps, 10,000 by default (`MaxJobCount`), finished ones of the last five minutes included.
+        the longer it takes. `jobs:` in the profile has to be larger than the number of nodes and smaller than what
+        Slurm keeps, 10,000 by default (`MaxJobCount`), finished ones of the last five minutes included.
     """
     return [textwrap.fill(" ".join(first.split()), 118), "", textwrap.fill(" ".join(second.split()), 118)]
 
