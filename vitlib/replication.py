@@ -27,11 +27,6 @@ class Spread:
         return statistics.fmean(self.values)
 
     @property
-    def median(self) -> float:
-        """The middle value, or the mean of the two in the middle."""
-        return statistics.median(self.values)
-
-    @property
     def deviation(self) -> float:
         """The sample standard deviation; NaN for a single run."""
         return statistics.stdev(self.values) if self.n > 1 else math.nan

@@ -4,7 +4,6 @@ A teacher is the mean of what some finished runs answer, kept in ``studies/teach
 classes float16 (60,000, Y), zero for the images held out, which it neither learnt from nor is asked about.
 """
 
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor
 
-from vitlib import data, paths
+from vitlib import data, paths, provenance
 from vitlib.config import TRAIN_IMAGES, TrainConfig
 from vitlib.evaluate import evaluate
 from vitlib.runs import Run
@@ -60,7 +59,7 @@ def targets(config: TrainConfig, labels: Tensor, index: Tensor) -> Tensor:
 
 def digest(name: str) -> str:
     """Return the SHA-256 of a teacher's file."""
-    return hashlib.sha256((FOLDER / f"{name}.safetensors").read_bytes()).hexdigest()
+    return provenance.sha256(FOLDER / f"{name}.safetensors")
 
 
 def make(runs: Sequence[Run], name: str) -> Path:
