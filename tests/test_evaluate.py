@@ -29,6 +29,27 @@ def test_loss_does_not_depend_on_batches_or_threads(test_set):
     assert max(losses) - min(losses) < 1e-12
 
 
+class Small(ViT):
+    """A network on a device whose memory holds at most `room` images."""
+
+    def forward(self, images):
+        if len(images) > self.room:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 51200000 bytes.")
+        return super().forward(images)
+
+
+def test_too_little_memory_for_a_batch_gets_a_smaller_one_and_the_same_result(test_set):
+    images, labels = (part[:300] for part in test_set)
+    model = Small(ViTConfig(depth=1))
+    model.room = 300
+    whole = evaluate(model, images, labels)
+    model.room = 20
+    assert evaluate(model, images, labels).loss == pytest.approx(whole.loss, abs=1e-12)
+    model.room = 0
+    with pytest.raises(RuntimeError, match="allocate memory"):
+        evaluate(model, images, labels)
+
+
 def test_evaluating_leaves_the_model_as_it_was(test_set):
     model = ViT(ViTConfig(depth=1, dropout=0.5)).train()
     evaluate(model, *(part[:10] for part in test_set))

@@ -1,5 +1,6 @@
 """The published pages: whole, equal to their sources, and caught when one digit of them is wrong."""
 
+import ast
 import csv
 import json
 import os
@@ -7,13 +8,15 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 
 import pytest
 import safetensors.torch
+from papermill import inspect_notebook
 from verify import glued
 
 from vitlib import TrainConfig, load_run, paths, provenance, runs, study
-from vitlib.config import differences
+from vitlib.config import IMAGES, differences
 
 SOURCES = sorted((paths.ROOT / "notebooks").glob("*.ipynb"))
 each_page = pytest.mark.parametrize("name", [source.name for source in SOURCES])
@@ -53,6 +56,16 @@ def test_a_source_has_no_outputs_and_one_parameters_cell(name):
     cells = code_cells(read(paths.ROOT / "notebooks" / name))
     assert not any(cell["outputs"] or cell["execution_count"] for cell in cells)
     assert sum("parameters" in tags(cell) for cell in cells) == 1
+
+
+def test_the_page_on_training_offers_every_setting_with_its_default():
+    defaults = asdict(TrainConfig())
+    defaults |= {name: value for name, value in defaults.pop("model").items() if name not in IMAGES}
+    offered = inspect_notebook(str(paths.ROOT / "notebooks" / "02_training.ipynb"))
+    assert {name: ast.literal_eval(about["default"]) for name, about in offered.items()} == defaults | {
+        "run_name": "",
+        "device": "auto",
+    }
 
 
 @each_page

@@ -15,8 +15,15 @@ def test_a_spread_by_hand():
     assert spread.distance(3 + 2 * math.sqrt(7)) == pytest.approx(2)
 
 
+@pytest.mark.parametrize(("n", "t"), [(2, 12.706), (3, 4.303), (5, 2.776), (10, 2.262), (20, 2.093)])
+def test_the_margin_is_that_of_students_tables(n, t):
+    spread = Spread(tuple(float(i * i) for i in range(n)))
+    assert spread.margin / spread.error == pytest.approx(t, abs=5e-4)
+
+
 def test_a_single_run_has_no_deviation():
     assert math.isnan(Spread((1.0,)).deviation)
+    assert math.isnan(Spread((1.0,)).margin)
 
 
 def test_the_binomial_deviation_is_that_of_drawn_images():

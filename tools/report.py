@@ -119,7 +119,7 @@ def execute(name: str, notebook: str) -> None:
             cwd=str(ROOT),
             stdout_file=Lines() if trains else None,
             progress_bar=bar if sys.stderr.isatty() else False,
-            extra_arguments=["--IPKernelApp.log_level=ERROR"],
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # not that it was interrupted in the end
         )
     except papermill.PapermillExecutionError as error:
         raise MistakeError(

@@ -6,6 +6,7 @@ PyTorch prints the same digits. Axes: N images, Y classes.
 
 import copy
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,11 @@ class Evaluation:
         return sum(self.correct) / sum(self.total)
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Say whether a device's memory is full: on a CPU, PyTorch has no type of error for that."""
+    return isinstance(error, MemoryError) or bool(re.search("allocate memory|out of memory|bad_alloc", str(error)))
+
+
 def evaluate(
     model: "ViT | Run", images: Tensor, labels: Tensor, batch_size: int = 500, dtype: torch.dtype = torch.float64
 ) -> Evaluation:
@@ -92,7 +98,7 @@ def evaluate(
         model: a `ViT`, or a run whose model is meant.
         images: uint8 (N, 28, 28), N at least 1.
         labels: int64 (N,).
-        batch_size: images at a time; the result does not depend on it.
+        batch_size: images at a time, halved where the memory does not hold so many; the result does not depend on it.
         dtype: type of the arithmetic; anything but float64 is faster and only good for a look while training.
 
     Raises:
@@ -103,10 +109,18 @@ def evaluate(
     network = model if isinstance(model, ViT) else model.model
     network = copy.deepcopy(network).to(dtype).eval()
     device = next(network.parameters()).device
-    with torch.inference_mode():
-        logits = [
-            network(data.normalise(batch.to(device)).to(dtype).unsqueeze(1)) for batch in images.split(batch_size)
-        ]
+    rest, logits = images, []
+    while len(rest):
+        batch = rest[:batch_size]
+        try:
+            with torch.inference_mode():
+                logits.append(network(data.normalise(batch.to(device)).to(dtype).unsqueeze(1)))
+        except (MemoryError, RuntimeError) as error:
+            if len(batch) == 1 or not is_out_of_memory(error):
+                raise
+            batch_size = len(batch) // 2
+        else:
+            rest = rest[batch_size:]
     return Evaluation(torch.cat(logits).double().cpu(), labels.cpu())
 
 

@@ -208,7 +208,7 @@ def plot_per_class(rows: Sequence[dict[str, Any]], *, ax: Axes | None = None) ->
             ax.plot([low, high], [y, y], color="black", linewidth=1)
     ax.set_yticks(range(len(rows)), [row["name"] for row in reversed(rows)])
     ax.set(xlim=(0, 1.0), xlabel="test accuracy, with 95 % intervals")
-    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     ax.grid(axis="y", visible=False)
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     head = ["class", *(f"{key}{part}" for key in ("reported", "ours") for part in ("", " low", " high"))]
@@ -305,7 +305,7 @@ def plot_cost(rows: Sequence[tuple[str, int]], unit: str, *, ax: Axes | None = N
     total = sum(value for _, value in rows)
     for i, (_, value) in enumerate(reversed(rows)):
         ax.barh(i, value, color=BLUE, height=0.7)
-        ax.text(value, i, f"  {value:,}  ({value / total:.1%})", va="center", fontsize=9)
+        ax.text(value, i, f"  {value:,}  ({100 * value / total:.1f} %)", va="center", fontsize=9)
     ax.set_yticks(range(len(rows)), [name for name, _ in reversed(rows)])
     ax.set(xlabel=unit, xlim=(0, 1.6 * max(value for _, value in rows)))
     ax.xaxis.set_major_locator(MaxNLocator(4))
@@ -349,7 +349,7 @@ def plot_share(
         ax.annotate(text, (x, y), xytext=(0, 8), textcoords="offset points", ha="right", fontsize=9)
     ax.set(xscale="log", xlabel="tokens, N", ylabel="share of the layer's MACs", ylim=(0, 1))
     ax.legend(loc="upper left")
-    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     rows = [(name, float(x), float(y)) for name, points in curves.items() for x, y in zip(*points, strict=True)]
     ax.figure.numbers = numbers(["curve", "tokens", "share"], [*rows, *((text, x, y) for x, y, text in marks)])
     return ax
@@ -363,7 +363,7 @@ def plot_pairs(rows: Sequence[tuple[str, float, float]], labels: tuple[str, str]
         ax.barh(i - 0.19, second, height=0.36, color=BLUE, label=labels[1] if i == 0 else None)
     ax.set_yticks(range(len(rows)), [name for name, *_ in reversed(rows)])
     ax.set(xlabel="share of the layer", ylim=(-0.6, len(rows) - 0.4))
-    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     ax.grid(axis="y", visible=False)
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     ax.figure.numbers = numbers(["operation", *labels], rows)

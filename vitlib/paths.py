@@ -9,9 +9,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-NAME = re.compile(
-    r"[\w.+-]{1,100}"
-)  # of a file or folder: nothing that a page, a shell or another system reads as more
+NAME = re.compile(r"[\w.+-]{1,100}")  # of a file or folder: nothing that a page or a shell reads as more
 
 
 def home() -> Path:
@@ -27,9 +25,10 @@ def resolve(path: str | Path) -> Path:
     """Return `path` as an absolute path; a relative one is taken from `home` and stays inside.
 
     Raises:
-        ValueError: a relative path leads out of `home`, or has a name of other signs than letters, digits, ``._+-``.
+        ValueError: a relative path leads out of `home`, or has an empty name (as ``runs//tmp/x`` does) or one of other
+            signs than letters, digits, ``._+-``.
     """
-    parts = () if Path(path).is_absolute() else Path(path).parts
+    parts = [] if Path(path).is_absolute() else str(path).rstrip("/").split("/")
     if ".." in parts or not all(NAME.fullmatch(part) for part in parts):
         raise ValueError(
             f"path is {str(path)!r}, but has to be absolute or stay inside the project, in names of at most 100 "

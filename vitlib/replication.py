@@ -7,7 +7,10 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+
+import mpmath
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,20 @@ class Spread:
     def error(self) -> float:
         """The standard error of the mean; NaN for a single run."""
         return self.deviation / math.sqrt(self.n)
+
+    @property
+    def margin(self) -> float:
+        """Half the 95 % interval of the mean, for values that are normally distributed (Student's t); NaN for one run.
+
+        Student's t with m = n - 1 degrees of freedom lies further out than x in a share of I(m / (m + x²); m/2, 1/2) of
+        all cases, I being the regularised incomplete beta function.
+        """
+        m = self.n - 1
+        if m == 0:
+            return math.nan
+        further = partial(mpmath.betainc, m / 2, 0.5, 0, regularized=True)
+        x = mpmath.findroot(lambda x: further(m / (m + x * x)) - 0.05, (1.9, 13), solver="anderson")
+        return float(x) * self.error
 
     @property
     def low(self) -> float:

@@ -105,19 +105,19 @@ def epochs_of(number: int) -> str:
 
 
 def plot_gains(rows: Sequence[tuple[str, Spread]], label: str, *, ax: Axes | None = None) -> Axes:
-    """Draw for each change its mean gain with a bar of two standard errors, and its seeds as small dots."""
+    """Draw for each change its mean gain with a bar for the 95 % interval, and its seeds as small dots."""
     ax = ax or plt.subplots(figsize=(WIDTH, 0.3 * len(rows) + 1.0))[1]
     ax.axvline(0, color=GREY, linewidth=1.2)
     for i, (_, gain) in enumerate(reversed(rows)):
-        clear = abs(gain.mean) > 2 * gain.error
+        clear = abs(gain.mean) > gain.margin
         colour = (GREEN if gain.mean > 0 else ORANGE) if clear else GREY
         ax.plot(gain.values, [i] * gain.n, "o", color=colour, markersize=3.5, alpha=0.45)
-        ax.errorbar(gain.mean, i, xerr=2 * gain.error, fmt="D", color=colour, markersize=5, capsize=3, linewidth=1.5)
+        ax.errorbar(gain.mean, i, xerr=gain.margin, fmt="D", color=colour, markersize=5, capsize=3, linewidth=1.5)
     ax.set_yticks(range(len(rows)), [name for name, _ in reversed(rows)])
     ax.set(xlabel=label, ylim=(-0.7, len(rows) - 0.3))
     ax.grid(axis="y", visible=False)
-    table = [(name, gain.mean, gain.error, gain.n) for name, gain in rows]
-    ax.figure.numbers = numbers(["change", label, "standard error", "seeds"], table)
+    table = [(name, gain.mean, gain.margin, gain.n) for name, gain in rows]
+    ax.figure.numbers = numbers(["change", label, "half of the 95 % interval", "seeds"], table)
     return ax
 
 

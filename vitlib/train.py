@@ -8,7 +8,6 @@ import hashlib
 import json
 import math
 import os
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,7 +26,7 @@ from torch import Tensor
 from vitlib import data, paths, provenance, runs, teacher
 from vitlib.config import TrainConfig, differences, require
 from vitlib.engine import Engine
-from vitlib.evaluate import evaluate
+from vitlib.evaluate import evaluate, is_out_of_memory
 from vitlib.progress import Progress
 from vitlib.progress import in_notebook as _in_notebook
 from vitlib.runs import Run
@@ -189,7 +188,7 @@ def _in_sentences(config: TrainConfig, device: torch.device, display: Progress) 
             raise
         raise OSError(error.errno, f"{error.strerror}; put that right, and {go_on}", error.filename) from error
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not re.search("allocate memory|out of memory|bad_alloc", str(error)):
+        if not is_out_of_memory(error):
             raise
         raise MemoryError(
             f"the memory of {device} does not hold this training: lower batch_size={config.batch_size}, or the "
