@@ -58,9 +58,10 @@ def text(cell: dict[str, Any]) -> str:
 def files_read(tree: ast.AST) -> set[str]:
     """Return the files that a piece of code opens: ``paths.ROOT / "a.csv"``, ``study.load("a")``, or the other pages.
 
-    A name with a part that is computed stands for all files that it fits.
+    A name with a part that is computed stands for all files that it fits, a folder for those in it.
     """
     found = {"papermill's notes in the pages"} if "paths.home()" in ast.unparse(tree) else set()
+    spelt = set()
     for node in ast.walk(tree):
         names, part = [], node
         while isinstance(part, ast.BinOp) and isinstance(part.op, ast.Div):
@@ -68,18 +69,20 @@ def files_read(tree: ast.AST) -> set[str]:
             names.append("".join(str(piece.value) if isinstance(piece, ast.Constant) else "*" for piece in pieces))
             part = part.left
         if names and ast.unparse(part) == "paths.ROOT":
-            found |= files_of("/".join(reversed(names)))
+            spelt.add("/".join(reversed(names)))
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "study.load":
             name = ast.literal_eval(node.args[0])
             table = f"studies/results/{name}.csv"
             if (paths.ROOT / table).is_file() or not (paths.ROOT / "studies" / f"{name}.yaml").is_file():
                 found.add(table)  # else a study of which nothing is trained yet: it gives no number
-    return {name for name in found if not any(other.startswith(f"{name}/") for other in found)}
+    whole = {name for name in spelt if not any(other.startswith(f"{name}/") for other in spelt)}
+    return found.union(*map(files_of, whole))
 
 
 def files_of(name: str) -> set[str]:
-    """Return the files of the project that a name with ``*`` fits, or the name itself where it has none."""
-    return {paths.show(path) for path in paths.ROOT.glob(name)} if "*" in name else {name}
+    """Return the files of the project that a name with ``*`` fits, those in a folder, or else the name itself."""
+    pattern = f"{name}/*" if (paths.ROOT / name).is_dir() else name
+    return {paths.show(path) for path in paths.ROOT.glob(pattern)} if "*" in pattern else {name}
 
 
 def origins(page: dict[str, Any]) -> tuple[dict[int, set[str]], dict[str, set[str]]]:
