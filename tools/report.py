@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -214,11 +215,15 @@ def alone(folder: str, *command: str) -> None:
     """Become the given command, and hold a lock on a folder until it and all that it starts have ended."""
     path = ROOT / f"{folder}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = os.open(path, os.O_RDWR | os.O_CREAT)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise MistakeError(f"Another make is at work in {folder}: wait for it.") from error
+    lock, end = os.open(path, os.O_RDWR | os.O_CREAT), time.monotonic() + 5
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError as error:  # what a kill left may need a moment to end
+            if time.monotonic() > end:
+                raise MistakeError(f"Another make is at work in {folder}: wait for it.") from error
+            time.sleep(0.1)
     os.set_inheritable(lock, True)
     os.execvp(command[0], command)
 
