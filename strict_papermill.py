@@ -1,4 +1,6 @@
-"""What plain ``papermill`` leaves to be wished: an unknown parameter is an error, Ctrl-C leaves a sentence.
+"""What plain ``papermill`` leaves to be wished.
+
+An unknown parameter is an error, Ctrl-C leaves a sentence, and what a cell prints is one output, however it arrives.
 
 The class below is papermill's engine in every environment that this project is installed in (an entry point in
 pyproject.toml), by name and, because papermill takes the engine named None where nobody asks for another, by default.
@@ -26,7 +28,7 @@ class StrictEngine(NBClientEngine):
             if name not in known:
                 raise UnknownParameterError(f"parameter is {name!r}, but has to be {wanted}.")
         try:
-            return super().execute_notebook(nb, kernel_name, **options)
+            return super().execute_notebook(nb, kernel_name, **{"coalesce_streams": True} | options)
         except KeyboardInterrupt as error:
             raise click.ClickException("Stopped. The same command goes on: a training after its last epoch.") from error
 

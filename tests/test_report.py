@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 
+import nbformat
+import papermill
 import pytest
 import report
 
@@ -108,6 +110,16 @@ def test_the_training_page_runs_by_hand(tmp_path):
     subprocess.run(command, cwd=paths.ROOT, env=environment, check=True, capture_output=True)
     (run,) = (tmp_path / "runs").glob("vit-*")
     assert len(load_run(run).history) == 2
+
+
+def test_what_a_cell_prints_is_one_output_however_it_arrives(tmp_path):
+    lines = "import time\nprint('now, ', end='', flush=True)\ntime.sleep(1)\nprint('and later')"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(lines)]), tmp_path / "in.ipynb")
+    made = papermill.execute_notebook(
+        tmp_path / "in.ipynb", tmp_path / "out.ipynb", kernel_name="python3", progress_bar=False
+    )
+    (output,) = made.cells[0].outputs
+    assert output.text == "now, and later\n"
 
 
 def test_the_homeworks_numbers_stand_on_the_pages(pages):
