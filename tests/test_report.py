@@ -103,7 +103,7 @@ def test_without_any_source_of_data_one_sentence_says_what_to_do(monkeypatch, tm
 def test_the_training_page_runs_by_hand(tmp_path):
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     environment = clean | {"REPORT_HOME": str(tmp_path), "TORCH_COMPILE_DISABLE": "1"}
-    settings = {"epochs": 2, "train_images": 256, "validation_images": 100}
+    settings = {"epochs": 2, "train_images": 256, "validation_images": 100, "patch_size": 14, "depth": 1}
     command = [sys.executable, "-m", "papermill", "notebooks/02_training.ipynb", str(tmp_path / "out.ipynb")]
     for name, value in settings.items():
         command += ["-p", name, str(value)]
