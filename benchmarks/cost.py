@@ -18,7 +18,8 @@ import thop
 import torch
 import torch.nn.functional as F
 
-from vitlib import ViT, ViTConfig, cost, paths, provenance
+from vitlib import ViT, ViTConfig, cost, paths
+from vitlib.training import provenance
 
 RESULT = paths.ROOT / "benchmarks" / "results" / "cost.json"
 SIDE = 1536  # of the square matrices whose product stands for the arithmetic peak

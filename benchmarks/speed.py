@@ -29,9 +29,11 @@ from typing import Any
 import peers
 import torch
 
-from vitlib import TrainConfig, ViT, cost, data, measure, paths, provenance, recipes, runs
-from vitlib.engine import Engine
+from vitlib import TrainConfig, ViT, cost, data, measure, paths, runs
 from vitlib.evaluate import evaluate
+from vitlib.studies import recipes
+from vitlib.training import provenance
+from vitlib.training.engine import Engine
 
 RESULTS = paths.ROOT / "benchmarks" / "results"
 TARGET = 0.8517  # the homework's test accuracy

@@ -26,8 +26,10 @@ from typing import Any
 
 import torch
 
-from vitlib import measure, paths, provenance, runs, study
-from vitlib.study import Study
+from vitlib import measure, paths, runs
+from vitlib.studies import study
+from vitlib.studies.study import Study
+from vitlib.training import provenance
 
 sys.path[:0] = [str(paths.ROOT / "tools"), str(paths.ROOT)]
 import study as tool  # noqa: E402

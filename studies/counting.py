@@ -22,7 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitlib import ViT, ViTConfig, counters, paths
+from vitlib import ViT, ViTConfig, paths
+from vitlib.counting import counters
 from vitlib import model as written
 
 TABLE = paths.ROOT / "studies" / "counting.json"

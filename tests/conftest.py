@@ -17,7 +17,7 @@ def test_set():
 @pytest.fixture
 def quick():
     """Return settings of a run that takes a second or two."""
-    return TrainConfig(model=TINY, epochs=2, batch_size=64, train_images=512, validation_images=100, crop=2)
+    return TrainConfig(model=TINY, epochs=2, batch_size=64, train_images=512, validation_images=100, crop_padding=2)
 
 
 @pytest.fixture(autouse=True)

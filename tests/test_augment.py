@@ -4,8 +4,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from vitlib import TrainConfig, ViTConfig, augment
-from vitlib.augment import OPERATIONS, change, draw, mix
+from vitlib import TrainConfig, ViTConfig
+from vitlib.training import augmentation
+from vitlib.training.augmentation import OPERATIONS, change, draw, mix
 
 PLAIN = TrainConfig(flip=False)
 
@@ -40,7 +41,7 @@ def test_flip_mirrors_about_half_of_the_images_and_leaves_the_others():
 
 def test_crop_shifts_each_image_by_its_own_draw_and_fills_with_black():
     images = image(500)
-    seen = changed(images, crop=2)
+    seen = changed(images, crop_padding=2)
     padded = torch.nn.functional.pad(images[0], (2, 2, 2, 2))
     windows = torch.stack([padded[i : i + 28, j : j + 28] for i in range(5) for j in range(5)])
     which = (seen[:, None] == windows[None]).all(dim=(2, 3))  # (images, windows)
@@ -63,21 +64,21 @@ def test_erasing_paints_one_grey_rectangle_on_the_share_of_images_that_was_asked
 def only(name, strength=1.0, sign=1, images=None):
     """Apply one of RandAugment's operations, and nothing beside it."""
     which = torch.tensor([[OPERATIONS.index(name)], [OPERATIONS.index("identity")]])
-    policy = augment._policy(which, torch.tensor([[sign], [1]]), strength)
+    policy = augmentation._policy(which, torch.tensor([[sign], [1]]), strength)
     return change(image() if images is None else images, {"policy": policy}, PLAIN)[0].float()
 
 
 def test_each_operation_does_what_its_name_says():
     before = image()[0].float()
     assert torch.equal(only("identity"), before)
-    moved = only("translate x", strength=7 / 28 / augment.TRANSLATION)
+    moved = only("translate x", strength=7 / 28 / augmentation.TRANSLATION)
     assert torch.equal(moved[:, :21], before[:, 7:])
     assert (moved[:, 21:] == 0).all()
-    moved = only("translate y", strength=7 / 28 / augment.TRANSLATION, sign=-1)
+    moved = only("translate y", strength=7 / 28 / augmentation.TRANSLATION, sign=-1)
     assert torch.equal(moved[7:], before[:21])
-    assert torch.equal(only("brightness", strength=0.5, sign=-1), (before * (1 - 0.5 * augment.TONE)).round())
+    assert torch.equal(only("brightness", strength=0.5, sign=-1), (before * (1 - 0.5 * augmentation.TONE)).round())
     flat = only("contrast", sign=-1)
-    assert flat.std() == pytest.approx(before.std().item() * (1 - augment.TONE), rel=0.02)
+    assert flat.std() == pytest.approx(before.std().item() * (1 - augmentation.TONE), rel=0.02)
     assert flat.mean() == pytest.approx(before.mean().item(), abs=0.5)
     assert torch.equal(only("posterise"), (before / 16).floor() * 16)
     assert torch.equal(only("solarise", strength=0.5), torch.where(before >= 128, 255 - before, before))
@@ -98,7 +99,7 @@ def test_a_rotation_turns_about_the_middle():
     disc = torch.zeros(1, 28, 28, dtype=torch.uint8)
     disc[0, 2:6, 12:16] = 200  # above the middle, 10 pixels from it
     which = torch.tensor([[OPERATIONS.index("rotate")], [OPERATIONS.index("rotate")]])
-    policy = augment._policy(which, torch.ones(2, 1, dtype=torch.int64), 0.75)  # 22.5 degrees twice
+    policy = augmentation._policy(which, torch.ones(2, 1, dtype=torch.int64), 0.75)  # 22.5 degrees twice
     seen = change(disc, {"policy": policy}, PLAIN)[0].float()
     rows, columns = torch.meshgrid(torch.arange(28) - 13.5, torch.arange(28) - 13.5, indexing="ij")
     weight = seen / seen.sum()
@@ -135,21 +136,21 @@ def test_mixing_stays_within_a_seed():
 
 
 def test_the_generator_decides():
-    settings = {"flip": True, "crop": 3, "randaugment": 0.5, "erase": 0.5}
+    settings = {"flip": True, "crop_padding": 3, "randaugment": 0.5, "erase": 0.5}
     first, again, other = (changed(image(50), seed, **settings) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
 def test_what_is_drawn_before_does_not_change_when_more_is_drawn():
-    few = draw(9, generator(), replace(PLAIN, flip=True, crop=2))
-    more = draw(9, generator(), replace(PLAIN, flip=True, crop=2, erase=0.5, mixup=0.5, randaugment=0.2))
+    few = draw(9, generator(), replace(PLAIN, flip=True, crop_padding=2))
+    more = draw(9, generator(), replace(PLAIN, flip=True, crop_padding=2, erase=0.5, mixup=0.5, randaugment=0.2))
     assert torch.equal(few["place"], more["place"])
     assert set(more) == {"place", "policy", "erase", "mix"}
 
 
 def test_images_of_another_size_are_possible():
-    config = replace(PLAIN, crop=1)
+    config = replace(PLAIN, crop_padding=1)
     assert config.model == ViTConfig()
     small = image()[:, :7, :7]
     assert change(small, draw(1, generator(), config), config).shape == (1, 7, 7)

@@ -25,7 +25,8 @@ from bs4 import BeautifulSoup
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from vitlib import ViTConfig, calculator, cost, figures, paths
+from vitlib import ViTConfig, cost, paths
+from vitlib.report import calculator, figures
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 ASKED = os.environ.get("BROWSER_TESTS")

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.slurm import Slurm, missing, wait_for
-from vitlib import paths, study
+from vitlib import paths
+from vitlib.studies import study
 
 pytestmark = pytest.mark.skipif("CLUSTER_TESTS" not in os.environ, reason="make test-cluster runs it")
 

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vitlib import ViT, ViTConfig, cost, counters, homework
+from vitlib import ViT, ViTConfig, cost, homework
+from vitlib.counting import counters
 
 
 @st.composite

@@ -7,13 +7,13 @@ import torch
 
 from tests.conftest import TINY
 from vitlib import TrainConfig, data
-from vitlib.engine import WARM, Engine
+from vitlib.training.engine import WARM, Engine
 
 
 @pytest.fixture
 def engine():
     images, labels = (part[:512] for part in data.load("train"))
-    config = TrainConfig(model=TINY, epochs=2, batch_size=64, train_images=512, crop=2)
+    config = TrainConfig(model=TINY, epochs=2, batch_size=64, train_images=512, crop_padding=2)
     return Engine(config, images, labels, torch.device("cpu"), compiled=False)
 
 
@@ -71,7 +71,7 @@ def small(seeds=1, **settings):
 
 
 def test_averaged_weights_are_the_mean_that_the_decay_asks_for():
-    engine = small(ema=0.9)
+    engine = small(ema_decay=0.9)
     mean = [p.detach().clone() for p in engine.model.parameters()]
     average, steps = engine._average, []
 
@@ -93,7 +93,7 @@ def test_averaged_weights_are_the_mean_that_the_decay_asks_for():
 
 
 def test_averaged_weights_continue_from_a_checkpoint():
-    whole, begun, resumed = small(ema=0.9), small(ema=0.9), small(ema=0.9)
+    whole, begun, resumed = small(ema_decay=0.9), small(ema_decay=0.9), small(ema_decay=0.9)
     for epoch in range(2):
         whole.epoch(epoch)
     begun.epoch(0)
@@ -105,7 +105,7 @@ def test_averaged_weights_continue_from_a_checkpoint():
 
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_sharpness_aware_steps_take_the_gradient_uphill_and_start_where_they_were(seeds):
-    engine = small(seeds, sam=0.05, optimizer="adamw", precision="float32")
+    engine = small(seeds, sam_rho=0.05, optimizer="adamw", precision="float32")
     start = [p.detach().clone() for p in engine._parameters]
     seen = []
     gradients = engine._gradients
@@ -127,7 +127,12 @@ def test_sharpness_aware_steps_take_the_gradient_uphill_and_start_where_they_wer
 
 @pytest.mark.parametrize(
     "settings",
-    [{"randaugment": 0.5, "erase": 0.5}, {"mixup": 0.4, "cutmix": 0.4}, {"ema": 0.99}, {"initialisation": "mimetic"}],
+    [
+        {"randaugment": 0.5, "erase": 0.5},
+        {"mixup": 0.4, "cutmix": 0.4},
+        {"ema_decay": 0.99},
+        {"initialisation": "mimetic"},
+    ],
 )
 def test_a_seed_beside_another_trains_as_it_does_alone(settings):
     alone, together = small(precision="float32", **settings), small(2, precision="float32", **settings)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from vitlib import ViT, ViTConfig
-from vitlib.initialise import build
+from vitlib.training.initialisation import build
 
 CONFIG = ViTConfig(embed_dim=48, num_heads=1, depth=3)
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from vitlib.optim import Muon, orthogonalise
+from vitlib.training.optimizers import Muon, orthogonalise
 
 
 @pytest.mark.parametrize("shape", [(50, 50), (30, 70), (70, 20)])

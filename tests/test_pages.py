@@ -15,8 +15,9 @@ import safetensors.torch
 from papermill import inspect_notebook
 from verify import glued
 
-from vitlib import TrainConfig, load_run, paths, provenance, runs, study
+from vitlib import TrainConfig, load_run, paths, runs
 from vitlib.config import IMAGES, differences
+from vitlib.studies import study
 
 SOURCES = sorted((paths.ROOT / "notebooks").glob("*.ipynb"))
 each_page = pytest.mark.parametrize("name", [source.name for source in SOURCES])
@@ -159,7 +160,7 @@ def test_scaled_weights_fail(tmp_path):
     weights = run.path / "model.safetensors"
     tensors = safetensors.torch.load_file(weights)
     safetensors.torch.save_file({name: 1.01 * tensor for name, tensor in tensors.items()}, weights)
-    manifest = run.manifest | {"weights_sha256": provenance.sha256(weights)}
+    manifest = run.manifest | {"weights_sha256": runs.sha256(weights)}
     (run.path / "manifest.json").write_text(json.dumps(manifest))
     runs.write_sums(run.path)
     shutil.copy(paths.ROOT / "book" / "03_per_class.ipynb", tmp_path)

@@ -5,8 +5,9 @@ import statistics
 
 import pytest
 
-from vitlib import TrainConfig, recipes, study
+from vitlib import TrainConfig
 from vitlib.config import differences
+from vitlib.studies import recipes, study
 
 GOOD = "{purpose: p, cost: c, expected: e, command: c, settings: {epochs: 3}}"
 

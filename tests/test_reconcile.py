@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 
 from tests.test_cost import configs
-from vitlib import ViTConfig, cost, counters, paths, reconcile
+from vitlib import ViTConfig, cost, paths
+from vitlib.counting import counters, reconcile
 
 sys.path.insert(0, str(paths.ROOT / "studies"))
 import counting

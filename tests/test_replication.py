@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from vitlib.replication import Spread, binomial_deviation, chance, gain, rank_correlation, ranks
+from vitlib.studies.statistics import Spread, binomial_deviation, chance, gain, rank_correlation, ranks
 
 
 def test_a_spread_by_hand():

@@ -12,8 +12,8 @@ import torch
 
 from tests.conftest import TINY
 from vitlib import TrainConfig, data, runs, train, train_seeds
-from vitlib.engine import Engine
-from vitlib.progress import Progress
+from vitlib.training.engine import Engine
+from vitlib.training.progress import Progress
 
 SILENT = {"device": "cpu", "compiled": False, "progress": lambda _: None}
 
@@ -150,7 +150,7 @@ def test_a_page_that_papermill_executes_gets_lines(monkeypatch):
     monkeypatch.setattr("vitlib.progress.in_notebook", lambda: True)
     for name in ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG", "REPORT_HOME"):
         monkeypatch.delenv(name, raising=False)
-    from vitlib.progress import watched
+    from vitlib.training.progress import watched
 
     assert not watched()
     monkeypatch.setenv("JPY_SESSION_NAME", "page.ipynb")

@@ -16,8 +16,9 @@ import pytest
 import study as tool
 
 from tests import slurm
-from vitlib import data, paths, study, teacher
-from vitlib.train import train, train_seeds
+from vitlib import data, paths
+from vitlib.studies import study
+from vitlib.training.loop import train, train_seeds
 
 HEAD = """
 purpose: To be tried.

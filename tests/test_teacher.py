@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from tests.conftest import TINY
-from vitlib import TrainConfig, data, teacher, train
+from vitlib import TrainConfig, data, train
 from vitlib.evaluate import evaluate
+from vitlib.training import distillation
 
 CONFIG = TrainConfig(model=TINY, epochs=1, batch_size=64, train_images=256, validation_images=59_000)
 
@@ -32,30 +33,31 @@ def split(config):
 
 def test_a_teacher_answers_as_its_runs_do_on_the_mean_and_not_to_what_is_held_out(runs, folder):
     images, labels, index, held_out = split(CONFIG)
-    teacher.make(runs, "pair")
+    distillation.make(runs, "pair")
     config = replace(CONFIG, teacher="pair", teacher_weight=1)
-    answers = teacher.targets(config, labels[index], index)
+    answers = distillation.targets(config, labels[index], index)
     mean = torch.stack([evaluate(run, images[index], labels[index]).probabilities for run in runs]).mean(dim=0)
     assert torch.allclose(answers.double(), mean, atol=1e-3)
     with pytest.raises(ValueError, match="does not answer every training image"):
-        teacher.targets(config, labels[held_out], held_out)
+        distillation.targets(config, labels[held_out], held_out)
 
 
 def test_labels_and_answers_are_weighted(runs, folder):
     _, labels, index, _ = split(CONFIG)
-    teacher.make(runs, "pair")
+    distillation.make(runs, "pair")
     whole, half, none = (
-        teacher.targets(replace(CONFIG, teacher="pair", teacher_weight=w), labels[index], index) for w in (1, 0.5, 0)
+        distillation.targets(replace(CONFIG, teacher="pair", teacher_weight=w), labels[index], index)
+        for w in (1, 0.5, 0)
     )
     assert torch.equal(none.argmax(1), labels[index])
     assert torch.allclose(half, (whole + none) / 2)
-    assert torch.equal(teacher.targets(CONFIG, labels[index], index), labels[index])
+    assert torch.equal(distillation.targets(CONFIG, labels[index], index), labels[index])
 
 
 def test_a_run_learns_from_a_teacher_and_its_manifest_says_which(runs, folder, tmp_path):
-    teacher.make(runs, "pair")
+    distillation.make(runs, "pair")
     taught = train(replace(CONFIG, teacher="pair"), tmp_path / "taught", compiled=False, test="never", progress=print)
-    assert taught.manifest["starts"][-1]["teacher_sha256"] == teacher.digest("pair")
+    assert taught.manifest["starts"][-1]["teacher_sha256"] == distillation.digest("pair")
     assert taught.history[0]["train_loss"] != runs[0].history[0]["train_loss"]
 
 

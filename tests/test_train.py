@@ -10,7 +10,7 @@ import torch
 
 from tests.conftest import TINY
 from vitlib import TrainConfig, ViT, data, load_run, runs, train
-from vitlib.engine import _loss_function, _optimizers, _rate
+from vitlib.training.engine import _loss_function, _optimizers, _rate
 
 
 @pytest.fixture

@@ -31,9 +31,11 @@ from pathlib import Path
 import yaml
 from command import MistakeError, act
 
-from vitlib import paths, runs, study, teacher
+from vitlib import paths, runs
 from vitlib.data import DataError
-from vitlib.study import Job, Study
+from vitlib.studies import study
+from vitlib.studies.study import Job, Study
+from vitlib.training import distillation
 
 GRACE = 30  # seconds that Snakemake has to notice that all jobs are finished
 SNAKEMAKE = paths.ROOT / ".venv-studies" / "bin" / "snakemake"
@@ -223,7 +225,7 @@ def teach(name: str, rung: str, called: str) -> None:
     missing = [folder.name for folder in folders if not runs.is_complete(folder)]
     if missing:
         raise MistakeError(f"{paths.show(folders[0].parent)} lacks {', '.join(missing)}: train that rung here first.")
-    made = teacher.make([runs.load_run(folder) for folder in folders], called)
+    made = distillation.make([runs.load_run(folder) for folder in folders], called)
     print(f"{paths.show(made)}: the mean of {_count(len(folders), 'run')}")
 
 

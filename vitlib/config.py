@@ -1,28 +1,32 @@
-"""Settings: what defines the model, and what defines a training run.
+"""Settings: what defines the network, and what defines a training run.
 
-Both are frozen, keyword-only and validated when they are made, so that code which receives one need not check it
-again. They hold only what changes the result; the device and the progress display are arguments of `vitlib.train`.
+Both classes are frozen, keyword-only and validated, so code that receives one need not check it again. They hold only
+what changes the result. The device and the progress display are arguments of `vitlib.train`.
 """
 
 import hashlib
 import json
-import math
 import re
-import sys
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Self
+from collections.abc import Iterable
+from dataclasses import asdict, field, fields
+from functools import wraps
+from typing import Annotated, Any, Literal, Self, TypeVar, dataclass_transform
 
-OPTIMIZERS = ("adamw", "muon")
-PRECISIONS = ("float32", "bfloat16")
-SCHEDULES = ("linear", "constant")
-INITIALISATIONS = ("xavier", "truncated", "mimetic")
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
+
 TRAIN_IMAGES = 60_000  # images in Fashion-MNIST's training set
-IMAGES = {  # what Fashion-MNIST asks of a network
+IMAGES = {  # what Fashion-MNIST fixes of a network
     "image_size": (28, "the pixels along a side of its images"),
-    "channels": (1, "the colours of its pixels"),
-    "num_classes": (10, "the kinds of its clothes"),
+    "channels": (1, "the channels of its grey images"),
+    "num_classes": (10, "the number of its classes"),
 }
-LARGEST = 2**16  # dimension of a network
+
+Dimension = Annotated[int, Field(ge=1, le=2**16)]
+ImageCount = Annotated[int, Field(ge=1, le=TRAIN_IMAGES)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+NonNegative = Annotated[float, Field(ge=0)]
 
 
 def require(holds: bool, name: str, value: object, wanted: str) -> None:
@@ -31,77 +35,71 @@ def require(holds: bool, name: str, value: object, wanted: str) -> None:
         raise ValueError(f"{name} is {value!r}, but has to be {wanted}.")
 
 
-def _whole(settings: object, low: int, high: int, *names: str) -> None:
-    for name in names:
-        value = getattr(settings, name)
-        right = isinstance(value, int) and not isinstance(value, bool) and value >= low
-        require(right, name, value, f"a whole number of at least {low}")
-        require(value <= high, name, value, f"at most {high}")
+def explain(error: ValidationError, known: Iterable[str]) -> str:
+    """Return pydantic's first complaint as one sentence that names the value and what would be right.
+
+    Args:
+        error: what pydantic raised.
+        known: the names that the object has, for one that it does not have.
+    """
+    first = error.errors()[0]
+    name = ".".join(map(str, first["loc"])) or error.title
+    if first["type"] == "value_error":  # raised by our own check, a sentence already
+        return str(first["ctx"]["error"])
+    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"setting is {name!r}, but has to be one of {', '.join(sorted(known))}."
+    if first["type"] == "missing":
+        return f"{name} is missing, but has to be given."
+    return f"{name} is {first['input']!r}, but has to {re.sub(r'^.*? should ', '', first['msg'])}."
 
 
-def _real(settings: object, low: float, high: float, *names: str) -> None:
-    """Check numbers in [low, high) and store them as floats, so that 1 and 1.0 are the same setting."""
-    wanted = f"a number of at least {low}" + (f" and below {high}" if math.isfinite(high) else "")
-    for name in names:
-        value = getattr(settings, name)
-        right = isinstance(value, int | float) and not isinstance(value, bool) and low <= value < high
-        right = right and value <= sys.float_info.max
-        require(right, name, value, wanted)
-        object.__setattr__(settings, name, float(value))
+T = TypeVar("T")
 
 
-def _share(settings: object, *names: str) -> None:
-    """Check numbers from 0 to 1, both included, and store them as floats."""
-    for name in names:
-        value = getattr(settings, name)
-        right = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
-        require(right, name, value, "a number from 0 to 1")
-        object.__setattr__(settings, name, float(value))
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def _settings(cls: type[T]) -> type[T]:
+    """Make a frozen, keyword-only class of validated settings; wrong ones are a ValueError of one sentence."""
+    options = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+    made: Any = dataclass(frozen=True, kw_only=True, config=options)(cls)
+    validate = made.__init__
+
+    @wraps(validate)
+    def init(self: object, **values: object) -> None:
+        try:
+            validate(self, **values)
+        except ValidationError as error:
+            raise ValueError(explain(error, (f.name for f in fields(made)))) from None
+
+    made.__init__ = init
+    return made
 
 
-def _flag(settings: object, *names: str) -> None:
-    for name in names:
-        require(isinstance(getattr(settings, name), bool), name, getattr(settings, name), "True or False")
-
-
-@dataclass(frozen=True, kw_only=True)
+@_settings
 class ViTConfig:
     """The dimensions of a Vision Transformer; the defaults are the homework's.
 
     Raises:
-        ValueError: a dimension is out of range, the patches do not tile the image or the heads do not divide the
+        ValueError: a dimension is out of range, the patches do not tile the image, or the heads do not divide the
             width.
     """
 
-    image_size: int = 28  # pixels a side
-    patch_size: int = 4  # pixels a side, P
-    channels: int = 1  # colours of a pixel, C
-    embed_dim: int = 64  # width of a token, D
-    depth: int = 4  # encoder layers
-    num_heads: int = 4  # attention heads, H
-    mlp_ratio: int = 4  # width of the MLP's hidden layer over D
-    num_classes: int = 10
-    dropout: float = 0.0  # share of the MLP's outputs set to zero while training
-    drop_path: float = 0.0  # stochastic depth: share of images that skip a branch of the last layer while training
-    share_norm: bool = True  # one LayerNorm per block, applied twice (the homework's model), or two
+    image_size: Dimension = 28  # pixels a side
+    patch_size: Dimension = 4  # pixels a side, P
+    channels: Dimension = 1  # C
+    embed_dim: Dimension = 64  # width of a token, D
+    depth: Dimension = 4  # encoder layers, L
+    num_heads: Dimension = 4  # attention heads, H
+    mlp_ratio: Dimension = 4  # width of the MLP's hidden layer over D
+    num_classes: Dimension = 10  # Y
+    dropout: BelowOne = 0.0  # share of the MLP's outputs set to zero in training
+    drop_path: BelowOne = 0.0  # stochastic depth: share of images that skip a branch of the last layer in training
+    share_norm: bool = True  # one LayerNorm per block, applied twice (the homework's network), or two
 
     def __post_init__(self) -> None:
-        _whole(self, 1, LARGEST, "image_size", "patch_size", "channels", "embed_dim", "depth", "num_heads")
-        _whole(self, 1, LARGEST, "mlp_ratio", "num_classes")
-        _real(self, 0, 1, "dropout", "drop_path")
-        _flag(self, "share_norm")
-        require(
-            self.image_size % self.patch_size == 0,
-            "patch_size",
-            self.patch_size,
-            f"a divisor of image_size={self.image_size}",
-        )
-        require(
-            self.embed_dim % self.num_heads == 0,
-            "embed_dim",
-            self.embed_dim,
-            f"a multiple of num_heads={self.num_heads}",
-        )
+        tiled = self.image_size % self.patch_size == 0
+        require(tiled, "patch_size", self.patch_size, f"a divisor of image_size={self.image_size}")
+        divided = self.embed_dim % self.num_heads == 0
+        require(divided, "embed_dim", self.embed_dim, f"a multiple of num_heads={self.num_heads}")
 
     @property
     def num_patches(self) -> int:
@@ -115,7 +113,7 @@ class ViTConfig:
 
     @property
     def patch_dim(self) -> int:
-        """Numbers in a flattened patch: P squared times C."""
+        """Values in a flattened patch: P squared times C."""
         return self.patch_size**2 * self.channels
 
     @property
@@ -124,108 +122,128 @@ class ViTConfig:
         return self.mlp_ratio * self.embed_dim
 
 
-@dataclass(frozen=True, kw_only=True)
+@_settings
 class TrainConfig:
     """Everything that defines the result of a training run.
 
     Raises:
-        ValueError: a setting is out of range, unknown, or asks for more images than there are.
+        ValueError: a setting is unknown or out of range, or asks for more images than there are.
     """
 
     model: ViTConfig = field(default_factory=ViTConfig)
-    epochs: int = 20
-    batch_size: int = 128
-    optimizer: str = "muon"  # "muon": Muon on the encoder's matrices, AdamW on the rest; "adamw": AdamW on all
-    lr: float = 0.004  # AdamW's peak learning rate
-    muon_lr: float = 0.005  # Muon's peak learning rate
-    weight_decay: float = 0.01  # decoupled, on matrices only
-    warmup: float = 0.1  # share of the steps over which the learning rates rise linearly to their peaks
-    schedule: str = "linear"  # after that "linear": they fall linearly to zero; "constant": they stay
-    flip: bool = True  # mirror each training image left to right with probability 1/2
-    crop: int = 0  # pad by this many pixels and crop at random, for each training image
-    randaugment: float = 0.0  # strength, up to 1, of two random operations on each training image; 0: none
-    erase: float = 0.0  # share of training images of which a random rectangle is painted over
-    mixup: float = 0.0  # share of training images blended with another
-    cutmix: float = 0.0  # share of training images with a rectangle of another
-    label_smoothing: float = 0.0
-    teacher: str = ""  # whose answers are learnt too: a file of studies/teachers, see vitlib/teacher.py
-    teacher_weight: float = 0.5  # weight of those answers against the labels; without a teacher it means nothing
-    ema: float = 0.0  # the final weights are a running average of the steps' with this decay; 0: the last step's
-    sam: float = 0.0  # radius in which the loss is made flat: sharpness-aware minimisation; 0: not
-    initialisation: str = "xavier"  # of the weights, see vitlib/initialise.py
-    train_images: int = 55_000  # images trained on, taken from the training set
-    validation_images: int = 5_000  # images held out of the training set
-    precision: str = "bfloat16"  # of the products in training; weights and evaluation stay float32 and float64
-    seed: int = 0  # of weights, order and augmentation; the split does not depend on it
+    epochs: Annotated[int, Field(ge=1, le=10**6)] = 20
+    batch_size: ImageCount = 128
+    optimizer: Literal["adamw", "muon"] = "muon"  # "muon": Muon on the encoder's matrices and AdamW on the rest
+    lr: NonNegative = 0.004  # AdamW's peak learning rate
+    muon_lr: NonNegative = 0.005  # Muon's peak learning rate
+    weight_decay: NonNegative = 0.01  # decoupled, on matrices only
+    warmup: BelowOne = 0.1  # share of the steps over which the learning rates rise linearly to their peaks
+    schedule: Literal["linear", "constant"] = "linear"  # after the warmup: down to zero, or constant
+    flip: bool = True  # mirror each training image with probability 1/2
+    crop_padding: Annotated[int, Field(ge=0, le=28)] = 0  # pad by this many pixels, then crop at random
+    randaugment: Fraction = 0.0  # strength of two random operations on each training image; 0 is off
+    erase: Fraction = 0.0  # share of training images with a random rectangle erased
+    mixup: Fraction = 0.0  # share of training images blended with another
+    cutmix: Fraction = 0.0  # share of training images with a rectangle of another
+    label_smoothing: BelowOne = 0.0
+    teacher: Annotated[str, Field(pattern=r"^[a-z0-9-]*$")] = ""  # a file of studies/teachers to learn from as well
+    teacher_weight: Fraction = 0.5  # weight of the teacher's answers against the labels
+    ema_decay: BelowOne = 0.0  # decay of the running average that becomes the final weights; 0 is off
+    sam_rho: NonNegative = 0.0  # radius of sharpness-aware minimisation; 0 is off
+    initialisation: Literal["xavier", "truncated", "mimetic"] = "xavier"  # see vitlib/training/initialisation.py
+    train_images: ImageCount = 55_000  # images trained on, taken from the training set
+    validation_images: ImageCount = 5_000  # images held out of the training set
+    precision: Literal["float32", "bfloat16"] = "bfloat16"  # of training's matrix products; weights stay float32
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # of weights, order and augmentation; the split does not use it
 
     def __post_init__(self) -> None:
-        require(isinstance(self.model, ViTConfig), "model", self.model, "a ViTConfig")
         for name, (size, what) in IMAGES.items():
-            require(getattr(self.model, name) == size, f"model.{name}", getattr(self.model, name), f"{size}, {what}")
-        _whole(self, 1, 10**6, "epochs")
-        _whole(self, 1, TRAIN_IMAGES, "batch_size", "train_images", "validation_images")
-        _whole(self, 0, self.model.image_size, "crop")
-        _whole(self, 0, 2**63 - 1, "seed")
-        _real(self, 0, math.inf, "lr", "muon_lr", "weight_decay")
-        _real(self, 0, 1, "warmup", "label_smoothing", "ema")
-        _share(self, "randaugment", "erase", "mixup", "cutmix", "teacher_weight")
-        _real(self, 0, math.inf, "sam")
+            value = getattr(self.model, name)
+            require(value == size, f"model.{name}", value, f"{size}, {what}")
         require(self.mixup + self.cutmix <= 1, "mixup + cutmix", self.mixup + self.cutmix, "at most 1")
-        named = isinstance(self.teacher, str) and re.fullmatch(r"[a-z0-9-]*", self.teacher)
-        require(bool(named), "teacher", self.teacher, "the name of a file in studies/teachers: a-z, 0-9 and hyphens")
-        _flag(self, "flip")
-        require(self.optimizer in OPTIMIZERS, "optimizer", self.optimizer, f"one of {', '.join(OPTIMIZERS)}")
-        require(
-            self.initialisation in INITIALISATIONS,
-            "initialisation",
-            self.initialisation,
-            f"one of {', '.join(INITIALISATIONS)}",
-        )
-        require(self.schedule in SCHEDULES, "schedule", self.schedule, f"one of {', '.join(SCHEDULES)}")
-        require(self.precision in PRECISIONS, "precision", self.precision, f"one of {', '.join(PRECISIONS)}")
         require(self.batch_size <= self.train_images, "batch_size", self.batch_size, f"at most {self.train_images}")
-        require(
-            self.train_images + self.validation_images <= TRAIN_IMAGES,
-            "train_images + validation_images",
-            self.train_images + self.validation_images,
-            f"at most {TRAIN_IMAGES}, the size of the training set",
-        )
+        images = self.train_images + self.validation_images
+        wanted = f"at most {TRAIN_IMAGES}, the size of the training set"
+        require(images <= TRAIN_IMAGES, "train_images + validation_images", images, wanted)
 
     @property
     def digest(self) -> str:
-        """Identity of the run: 12 hexadecimal digits over the settings that differ from their defaults.
-
-        Defaults are left out so that a setting added later leaves the identity of earlier runs as it was.
-        """
-        text = json.dumps(differences(self, type(self)()), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        """Identity of the run: 12 hexadecimal digits over every setting that differs from `BASELINE`."""
+        found = {RENAMED.get(name, name): value for name, value in _flatten(self.to_dict()).items()}
+        changed = {name: value for name, value in found.items() if value != BASELINE[name]}
+        return hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:12]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as nested plain values, ready for JSON."""
-        return asdict(self)
+        return asdict(self)  # type: ignore[call-overload]
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Return the configuration that `to_dict` gave; ValueError for an unknown setting."""
-        _known(cls, values)
-        model = values.get("model", {})
-        _known(ViTConfig, model)
-        return cls(**{**values, "model": ViTConfig(**model)})
+        """Return the configuration that `to_dict` gave, also of an earlier version.
+
+        A setting that is missing had the value of `BASELINE`, whatever the default is now.
+
+        Raises:
+            ValueError: a setting is unknown or out of range.
+        """
+        require(isinstance(values, dict), "configuration", values, "settings by name")
+        require(isinstance(values.get("model", {}), dict), "model", values.get("model"), "settings by name")
+        given = BASELINE | _flatten(values)
+        current = {old: new for new, old in RENAMED.items()}
+        given = {current.get(name, name): value for name, value in given.items()}
+        model = {name.removeprefix("model."): given.pop(name) for name in [*given] if name.startswith("model.")}
+        return cls(**given, model=ViTConfig(**model))
 
 
-def _known(settings: type, values: dict[str, Any]) -> None:
-    require(isinstance(values, dict), settings.__name__, values, "settings by name")
-    known = {f.name for f in fields(settings)}
-    for name in values:
-        require(name in known, "setting", name, f"one of {', '.join(sorted(known))}")
+# The identity of a run is computed from these two, so no line of them may ever change. A new setting gets a line with
+# the value that earlier runs had; a renamed one keeps its earlier name here.
+BASELINE = {
+    "model.image_size": 28,
+    "model.patch_size": 4,
+    "model.channels": 1,
+    "model.embed_dim": 64,
+    "model.depth": 4,
+    "model.num_heads": 4,
+    "model.mlp_ratio": 4,
+    "model.num_classes": 10,
+    "model.dropout": 0.0,
+    "model.drop_path": 0.0,
+    "model.share_norm": True,
+    "epochs": 20,
+    "batch_size": 128,
+    "optimizer": "muon",
+    "lr": 0.004,
+    "muon_lr": 0.005,
+    "weight_decay": 0.01,
+    "warmup": 0.1,
+    "schedule": "linear",
+    "flip": True,
+    "crop": 0,
+    "randaugment": 0.0,
+    "erase": 0.0,
+    "mixup": 0.0,
+    "cutmix": 0.0,
+    "label_smoothing": 0.0,
+    "teacher": "",
+    "teacher_weight": 0.5,
+    "ema": 0.0,
+    "sam": 0.0,
+    "initialisation": "xavier",
+    "train_images": 55_000,
+    "validation_images": 5_000,
+    "precision": "bfloat16",
+    "seed": 0,
+}
+RENAMED = {"crop_padding": "crop", "ema_decay": "ema", "sam_rho": "sam"}  # today's name: the earlier one
 
 
 def differences(a: TrainConfig, b: TrainConfig) -> dict[str, Any]:
     """Return the settings of `a` that differ from `b`, by dotted name (``model.depth``)."""
-    flat_a, flat_b = _flatten(a), _flatten(b)
-    return {name: value for name, value in flat_a.items() if value != flat_b[name]}
+    of_a, of_b = _flatten(a.to_dict()), _flatten(b.to_dict())
+    return {name: value for name, value in of_a.items() if value != of_b[name]}
 
 
-def _flatten(config: TrainConfig) -> dict[str, Any]:
-    values = config.to_dict()
-    return {f"model.{k}": v for k, v in values.pop("model").items()} | values
+def _flatten(values: dict[str, Any]) -> dict[str, Any]:
+    """Return nested settings by dotted name."""
+    network = {f"model.{name}": value for name, value in values.get("model", {}).items()}
+    return network | {name: value for name, value in values.items() if name != "model"}

@@ -6,6 +6,7 @@ renamed when all of it is on disk. Axes: N images, Y classes.
 """
 
 import csv
+import hashlib
 import json
 import math
 import os
@@ -21,7 +22,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from vitlib import data, paths, provenance
+from vitlib import data, paths
 from vitlib.config import TrainConfig, require
 from vitlib.model import ViT
 
@@ -104,7 +105,7 @@ def load_run(path: str | Path) -> Run:
     listed = (path / SUMS).read_bytes().decode(errors="replace").splitlines()
     sums = {name: digest for digest, _, name in (line.partition("  ") for line in listed)}
     for name in CONTENT:
-        found = provenance.sha256(path / name)
+        found = sha256(path / name)
         if found != sums.get(name):
             raise ValueError(
                 f"{paths.show(path / name)} has SHA-256 {found[:12]}…, but {SUMS} beside it says "
@@ -190,7 +191,7 @@ def save_run(
     # named_parameters() lists a shared norm once, under its first name, so the file's bytes depend on nothing else
     tensors = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
     (scratch / "model.safetensors").write_bytes(safetensors.torch.save(tensors))
-    manifest = manifest | {"weights_sha256": provenance.sha256(scratch / "model.safetensors")}
+    manifest = manifest | {"weights_sha256": sha256(scratch / "model.safetensors")}
     with (scratch / "history.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, history[0].keys(), lineterminator="\n")
         writer.writeheader()
@@ -205,9 +206,14 @@ def save_run(
     scratch.rename(path)
 
 
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def write_sums(folder: Path) -> None:
     """Write the checksums of a run's files beside them."""
-    (folder / SUMS).write_text("".join(f"{provenance.sha256(folder / name)}  {name}\n" for name in CONTENT))
+    (folder / SUMS).write_text("".join(f"{sha256(folder / name)}  {name}\n" for name in CONTENT))
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ SETTINGS = [
     *({"weight_decay": value} for value in (-0.1, INF)),
     *({"warmup": value} for value in (1, 1.5, -0.1, NAN)),
     *({"flip": value} for value in (1, 0, "yes", None)),
-    *({"crop": value} for value in (-1, 0.5, 29, 10**9)),
+    *({"crop_padding": value} for value in (-1, 0.5, 29, 10**9)),
     *({"label_smoothing": value} for value in (1, -0.1, NAN)),
     *({"train_images": value} for value in (0, 60_000, -5, 10**12)),
     *({"validation_images": value} for value in (0, 60_000)),

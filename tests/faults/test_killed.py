@@ -16,7 +16,7 @@ from vitlib import TrainConfig, load_run, paths, train
 from vitlib.runs import read_config
 
 CONFIG = TrainConfig(
-    model=replace(TINY, dropout=0.1), epochs=24, batch_size=64, train_images=512, validation_images=100, crop=2
+    model=replace(TINY, dropout=0.1), epochs=24, batch_size=64, train_images=512, validation_images=100, crop_padding=2
 )
 TRAIN = """
 import json, sys

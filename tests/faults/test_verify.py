@@ -9,7 +9,7 @@ import pytest
 import safetensors.torch
 
 from tests.faults import trial
-from vitlib import data, load_run, paths, provenance, runs
+from vitlib import data, load_run, paths, runs
 
 spec = importlib.util.spec_from_file_location("verify", paths.ROOT / "tools" / "verify.py")
 verify = importlib.util.module_from_spec(spec)
@@ -44,7 +44,7 @@ def renew(project):
     """Give the run the checksums of its files, as somebody would who alters it and does not want it seen."""
     manifest = project / "runs" / "report" / "manifest.json"
     known = json.loads(manifest.read_text())
-    known["weights_sha256"] = provenance.sha256(project / "runs" / "report" / "model.safetensors")
+    known["weights_sha256"] = runs.sha256(project / "runs" / "report" / "model.safetensors")
     manifest.write_text(json.dumps(known))
     runs.write_sums(project / "runs" / "report")
 

@@ -34,8 +34,8 @@ def draw(number: int, generator: torch.Generator, config: TrainConfig) -> dict[s
         return torch.rand(*shape, generator=generator, device=device)
 
     draws = {}
-    if config.flip or config.crop:
-        shifts = torch.randint(2 * config.crop + 1, (2, number, 1), generator=generator, device=device)
+    if config.flip or config.crop_padding:
+        shifts = torch.randint(2 * config.crop_padding + 1, (2, number, 1), generator=generator, device=device)
         mirrored = (uniform(1, number, 1) < 0.5).long() if config.flip else torch.zeros_like(shifts[:1])
         draws["place"] = torch.cat([shifts, mirrored])[..., 0].T
     if config.randaugment:
@@ -63,7 +63,7 @@ def draw(number: int, generator: torch.Generator, config: TrainConfig) -> dict[s
 def change(images: Tensor, draws: dict[str, Tensor], config: TrainConfig) -> Tensor:
     """Apply the draws of `draw` to images uint8 (B, L, L), each alone."""
     if "place" in draws:
-        images = _place(images, draws["place"], config.crop)
+        images = _place(images, draws["place"], config.crop_padding)
     if "policy" in draws:
         images = _apply_policy(images, draws["policy"])
     if "erase" in draws:
@@ -107,7 +107,7 @@ def _inside(box: list[Tensor], images: Tensor) -> Tensor:
     return (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
 
 
-def _place(images: Tensor, draws: Tensor, crop: int) -> Tensor:
+def _place(images: Tensor, draws: Tensor, crop_padding: int) -> Tensor:
     """Mirror left to right, pad with black by `crop` pixels on every side and cut L by L out."""
     B, L, _ = images.shape
     down, right, mirrored = draws.T[..., None]

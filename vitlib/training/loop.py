@@ -23,13 +23,14 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from vitlib import data, paths, provenance, runs, teacher
+from vitlib import data, paths, runs
 from vitlib.config import TrainConfig, differences, require
-from vitlib.engine import Engine
 from vitlib.evaluate import evaluate, is_out_of_memory
-from vitlib.progress import Progress
-from vitlib.progress import in_notebook as _in_notebook
 from vitlib.runs import Run
+from vitlib.training import distillation, provenance
+from vitlib.training.engine import Engine
+from vitlib.training.progress import Progress
+from vitlib.training.progress import in_notebook as _in_notebook
 
 DEVICES = ("auto", "cpu", "cuda")
 TESTS = ("never", "last", "every")  # each sees what those before it see
@@ -211,7 +212,7 @@ def _train(
     train_index, validation_index = data.training_split(config.train_images, config.validation_images)
     validation = images[validation_index], labels[validation_index]
     test_set = data.load("test", data_root) if test == "every" else None
-    learnt = teacher.targets(config, labels[train_index], train_index)
+    learnt = distillation.targets(config, labels[train_index], train_index)
     partials = [folder.with_name(f"{folder.name}.partial") for folder in folders]
     for each, folder, partial in zip(configs, folders, partials, strict=True):
         partial.mkdir(exist_ok=True)
@@ -224,7 +225,7 @@ def _train(
     if len(seeds) > 1:
         environment["seeds_at_once"] = len(seeds)
     if config.teacher:
-        environment["teacher_sha256"] = teacher.digest(config.teacher)
+        environment["teacher_sha256"] = distillation.digest(config.teacher)
 
     def without_compiler(reason: str) -> None:
         for start in starts:

@@ -32,9 +32,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from vitlib import paths, recipes, runs
+from vitlib import paths, runs
 from vitlib.config import TrainConfig, require
-from vitlib.train import TESTS, epochs_kept, train, train_seeds
+from vitlib.studies import recipes
+from vitlib.training.loop import TESTS, epochs_kept, train, train_seeds
 
 FOLDER = paths.ROOT / "studies"
 KEYS = ("purpose", "recipe", "test", "seeds", "rungs")

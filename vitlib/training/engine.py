@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from vitlib import data
-from vitlib.augment import change, draw, mix
 from vitlib.config import TrainConfig
-from vitlib.initialise import build
-from vitlib.optim import Muon
+from vitlib.training.augmentation import change, draw, mix
+from vitlib.training.initialisation import build
+from vitlib.training.optimizers import Muon
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 WARM = 3  # steps in which an engine compiles and allocates, before its speed counts or a graph records it
@@ -70,12 +70,12 @@ class Engine:
         self.images_an_epoch = self.steps * config.batch_size * seeds
         self._make = network or (lambda: build(config.model, config.initialisation))
         self._alone = self._make().to(device)  # the form of one seed's network
-        self.model = copy.deepcopy(self._alone) if self.stacked or config.ema else self._alone
+        self.model = copy.deepcopy(self._alone) if self.stacked or config.ema_decay else self._alone
         if self.stacked:
             for p in self.model.parameters():
                 p.data = p.data.new_empty(seeds, *p.shape)
         self._parameters = list(self.model.parameters())
-        self._averages = [p.detach().clone() for p in self._parameters] if config.ema else []
+        self._averages = [p.detach().clone() for p in self._parameters] if config.ema_decay else []
         self.loss_function = _loss_function(self.model, config, device, compiled, without_compiler, self.stacked)
         self.optimizers = _optimizers(self.model, config, self.stacked)
         shape = (self.steps, seeds, config.batch_size) if self.stacked else (self.steps, config.batch_size)
@@ -187,7 +187,7 @@ class Engine:
             for group in optimizer.param_groups:
                 torch.mul(group["peak_lr"], rate, out=group["lr"])
         loss = self._gradients(seen, targets)
-        if config.sam:
+        if config.sam_rho:
             with torch.no_grad():
                 moves = self._uphill()
                 torch._foreach_add_(self._parameters, moves)
@@ -196,7 +196,7 @@ class Engine:
                 torch._foreach_sub_(self._parameters, moves)
         for optimizer in self.optimizers:
             optimizer.step()
-        if config.ema:
+        if config.ema_decay:
             self._average()
         self._losses += loss.detach()
         self._at += 1
@@ -214,14 +214,14 @@ class Engine:
         gradients = [p.grad for p in self._parameters]
         seeds = 1 if self.stacked else 0
         length = sum(g.square().flatten(seeds).sum(-1) for g in gradients).sqrt()  # (S,), or ()
-        scale = self.config.sam / (length + 1e-12)
+        scale = self.config.sam_rho / (length + 1e-12)
         return [g * scale.view(*scale.shape, *[1] * (g.ndim - seeds)) for g in gradients]
 
     @torch.no_grad()
     def _average(self) -> None:
         """Move the running averages towards the weights, faster in the first steps, which hold what was drawn."""
         steps = self._past + self._at
-        weight = 1 - torch.minimum((1 + steps) / (10 + steps), torch.full_like(steps, self.config.ema))
+        weight = 1 - torch.minimum((1 + steps) / (10 + steps), torch.full_like(steps, self.config.ema_decay))
         change = torch._foreach_sub(self._parameters, self._averages)
         torch._foreach_mul_(change, weight[0])
         torch._foreach_add_(self._averages, change)
@@ -362,9 +362,7 @@ def _loss_function(
 
     if not compiled:
         return eager
-    from vitlib.fuse import FuseLinears  # brings the compiler, whose import takes as long as that of all the rest
-
-    options: dict[str, Any] = {"pre_grad_custom_pass": FuseLinears()}
+    options: dict[str, Any] = {}
     if device.type == "cpu":
         # There the compiler would replace the two products of attention() by its fused kernel, whose backward pass is
         # several times slower; without its pattern matcher it keeps them.

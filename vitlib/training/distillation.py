@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor
 
-from vitlib import data, paths, provenance
+from vitlib import data, paths
 from vitlib.config import TRAIN_IMAGES, TrainConfig
 from vitlib.evaluate import evaluate
-from vitlib.runs import Run
+from vitlib.runs import Run, sha256
 
 FOLDER = paths.ROOT / "studies" / "teachers"
 NAME = "answers"  # of the tensor in the file
@@ -59,7 +59,7 @@ def targets(config: TrainConfig, labels: Tensor, index: Tensor) -> Tensor:
 
 def digest(name: str) -> str:
     """Return the SHA-256 of a teacher's file."""
-    return provenance.sha256(FOLDER / f"{name}.safetensors")
+    return sha256(FOLDER / f"{name}.safetensors")
 
 
 def make(runs: Sequence[Run], name: str) -> Path:

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from vitlib.figures import BLUE, GREEN, GREY, ORANGE, WIDTH, numbers
+from vitlib.report.figures import BLUE, GREEN, GREY, ORANGE, WIDTH, numbers
 
 
 def plot_maps(

@@ -6,9 +6,9 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vitlib.figures import BLUE, GREEN, GREY, ORANGE, WIDTH, Shown, numbers
-from vitlib.figures import points as closer
-from vitlib.replication import Spread
+from vitlib.report.figures import BLUE, GREEN, GREY, ORANGE, WIDTH, Shown, numbers
+from vitlib.report.figures import points as closer
+from vitlib.studies.statistics import Spread
 
 COLOURS = (GREY, GREEN, BLUE, "#CC79A7", "#E69F00", "#56B4E9")  # after Okabe and Ito, as figures' own
 

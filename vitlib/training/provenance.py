@@ -1,6 +1,5 @@
 """Where a result comes from: code, packages, machine and data."""
 
-import hashlib
 import os
 import platform
 import subprocess
@@ -13,11 +12,6 @@ import torch
 from vitlib import data, paths
 
 PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "matplotlib", "thop", "torchsummary")
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""What counting tools report for the network, and why they differ."""

@@ -1,0 +1,1 @@
+"""Figures, tables and analyses that the pages show."""

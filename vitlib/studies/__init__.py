@@ -1,0 +1,1 @@
+"""Recipes, studies over seeds, and the statistics that their results need."""
