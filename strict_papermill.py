@@ -1,9 +1,9 @@
-"""What plain ``papermill`` leaves to be wished.
+"""A papermill engine that is stricter than the default.
 
-An unknown parameter is an error, Ctrl-C leaves a sentence, and what a cell prints is one output, however it arrives.
+An unknown parameter is an error, Ctrl-C prints one sentence, and a cell's consecutive prints are one output.
 
-The class below is papermill's engine in every environment that this project is installed in (an entry point in
-pyproject.toml), by name and, because papermill takes the engine named None where nobody asks for another, by default.
+pyproject.toml registers it as an entry point. It takes the name of papermill's default engine too, so that it is used
+wherever this project is installed.
 """
 
 import click
@@ -13,15 +13,15 @@ from papermill.inspection import _infer_parameters as infer_parameters
 
 
 class UnknownParameterError(click.ClickException, ValueError):
-    """A parameter that the notebook does not have; the command line prints this alone and ends with status 1."""
+    """The notebook has no such parameter; the command line prints only this and exits with status 1."""
 
 
 class StrictEngine(NBClientEngine):
-    """Executes a notebook as papermill does, but not with a parameter that its parameters cell does not define."""
+    """Executes a notebook only with parameters that its parameters cell defines."""
 
     @classmethod
     def execute_notebook(cls, nb: NotebookNode, kernel_name: str, **options: object) -> NotebookNode:
-        """Execute a notebook; raises UnknownParameterError before anything is run or written."""
+        """Execute a notebook; raises UnknownParameterError before it runs or writes anything."""
         known = sorted(parameter.name for parameter in infer_parameters(nb))
         wanted = f"one of {', '.join(known)}" if known else "left out, as this notebook has none"
         for name in nb.metadata.papermill["parameters"]:
@@ -30,7 +30,9 @@ class StrictEngine(NBClientEngine):
         try:
             return super().execute_notebook(nb, kernel_name, **{"coalesce_streams": True} | options)
         except KeyboardInterrupt as error:
-            raise click.ClickException("Stopped. The same command goes on: a training after its last epoch.") from error
+            raise click.ClickException(
+                "Stopped. Run the same command again: training resumes after its last epoch."
+            ) from error
 
 
 papermill_engines.register(None, StrictEngine)

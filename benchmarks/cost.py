@@ -1,34 +1,31 @@
-"""Where the time of an encoder layer goes, against where its MACs go; and what deriving a cost takes against thop.
+"""Time each operation of an encoder layer, and the derivation of a network's cost against thop.
 
-    make benchmark        (or: python benchmarks/cost.py)
+    python benchmarks/cost.py [--smoke]
 
-Writes benchmarks/results/cost.json: for each operation of a layer of the homework's network, alone, forward, float32,
-the seconds of every round; the machine's own peaks of matrix products and memory traffic, measured in the same rounds;
-the seconds of 50 derivations of the whole network and of 50 calls of thop. Rounds interleave everything, so that a slow
-moment of the machine hits all of it. Only ratios within one run mean anything.
+Writes benchmarks/results/cost.json, the seconds of every round: each operation alone (forward, float32, CPU), the
+machine's matmul and memory bandwidth peaks, and 50 derivations of the network's cost against 50 calls of thop. Rounds
+are interleaved; compare only numbers of one run. `--smoke` runs small sizes and writes to build/benchmark-smoke.
 """
 
 import argparse
-import json
 import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 
+import measure
 import thop
 import torch
 import torch.nn.functional as F
 
-from vitlib import ViT, ViTConfig, cost, paths
+from vitlib import ViT, ViTConfig, cost, paths, runs
 from vitlib.training import provenance
 
-RESULT = paths.ROOT / "benchmarks" / "results" / "cost.json"
-SIDE = 1536  # of the square matrices whose product stands for the arithmetic peak
-COUNTS = 50  # derivations, and calls of thop, in a row: once alone would time the caches that the copy emptied
-COPIED = 2**26  # numbers, 256 MiB, whose copy stands for the peak of memory traffic
+CPU = torch.device("cpu")
+REPEATS = 50  # cost derivations, and thop calls, per measurement: a single one would run with cold caches
 
 
 def operations(config: ViTConfig, batch: int) -> dict[str, Callable[[], torch.Tensor]]:
-    """Return each operation of an encoder layer as a function of no arguments, on tensors made beforehand."""
+    """Return each operation of an encoder layer as a function without arguments; its inputs are allocated here."""
     B, N, D, F_, H = batch, config.num_tokens, config.embed_dim, config.hidden_dim, config.num_heads
     x, y, hidden = torch.randn(B, N, D), torch.randn(B, N, D), torch.randn(B, N, F_)
     q, k = torch.randn(B, H, N, D // H), torch.randn(B, H, N, D // H)
@@ -54,56 +51,43 @@ def operations(config: ViTConfig, batch: int) -> dict[str, Callable[[], torch.Te
     }
 
 
-def timed(function: Callable[[], object]) -> float:
-    """Return the seconds of one call."""
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
 def main() -> None:
-    """Measure, write the result, and print the ratios."""
+    """Measure, write the result, and print the shares."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=31)
-    parser.add_argument("--batch", type=int, default=128)
-    arguments = parser.parse_args()
-    if min(arguments.rounds, arguments.batch) < 1:
-        parser.error(f"rounds is {arguments.rounds} and batch {arguments.batch}, but both have to be at least 1.")
+    parser.add_argument("--smoke", action="store_true", help="run small sizes, in seconds")
+    smoke = parser.parse_args().smoke
+    rounds, batch, matrix_size, copy_size = (1, 2, 64, 2**10) if smoke else (31, 128, 1536, 2**26)
 
     config = ViTConfig()
-    square = torch.randn(SIDE, SIDE)
-    source, target = torch.randn(COPIED), torch.empty(COPIED)
-    work: dict[str, Callable[[], object]] = dict(operations(config, arguments.batch))
-    names = list(work)
-    work["peak of products"] = lambda: square @ square
-    work["peak of traffic"] = lambda: target.copy_(source)
+    layer = operations(config, batch)
+    matrix = torch.randn(matrix_size, matrix_size)
+    source, target = torch.randn(copy_size), torch.empty(copy_size)
     network, image = ViT(config), torch.zeros(1, config.channels, config.image_size, config.image_size)
-    work["derivation"] = lambda: [((table := cost.model(config)).macs, table.parameters) for _ in range(COUNTS)]
-    work["thop"] = lambda: [thop.profile(network, inputs=(image,), verbose=False) for _ in range(COUNTS)]
-    seconds: dict[str, list[float]] = {name: [] for name in work}
-    with torch.inference_mode():
-        for round_ in range(arguments.rounds + 3):
-            for name, function in work.items():
-                taken = timed(function)
-                if round_ >= 3:  # the first rounds warm up
-                    seconds[name].append(taken)
-    result = {
-        "batch": arguments.batch,
-        "peak_flops": 2 * SIDE**3,
-        "peak_bytes": 2 * cost.BYTES * COPIED,
-        "seconds": seconds,
-        "environment": provenance.environment(torch.device("cpu")) | {"data_sha256": None},
+    work = layer | {
+        "matmul peak": lambda: matrix @ matrix,
+        "memory bandwidth peak": lambda: target.copy_(source),
+        "derivation": lambda: [((table := cost.model(config)).macs, table.parameters) for _ in range(REPEATS)],
+        "thop": lambda: [thop.profile(network, inputs=(image,), verbose=False) for _ in range(REPEATS)],
     }
-    RESULT.parent.mkdir(exist_ok=True)
-    scratch = RESULT.with_suffix(".part")
-    scratch.write_text(json.dumps(result) + "\n")
-    scratch.replace(RESULT)
+    with torch.inference_mode():
+        cases = {name: partial(measure.seconds, function, CPU) for name, function in work.items()}
+        seconds = measure.interleave(cases, rounds, warmup=3)
+    result = {
+        "batch": batch,
+        "peak_flops": 2 * matrix_size**3,
+        "peak_bytes": 2 * cost.BYTES * copy_size,
+        "seconds": seconds,
+        "environment": provenance.environment(CPU) | {"data_sha256": None},  # no data set is involved
+    }
+    folder = paths.ROOT / ("build/benchmark-smoke" if smoke else "benchmarks/results")
+    folder.mkdir(parents=True, exist_ok=True)
+    runs.write_json(folder / "cost.json", result)
     median = {name: statistics.median(values) for name, values in seconds.items()}
-    whole = sum(median[name] for name in names)
-    for name in names:
+    whole = sum(median[name] for name in layer)
+    for name in layer:
         print(f"{name:20s} {100 * median[name] / whole:5.1f} % of the layer's time")
-    print(f"thop's time over the derivation's: {median['thop'] / median['derivation']:,.0f}")
-    print(f"Kept in {paths.show(RESULT)}; the page on growth reads it.")
+    print(f"thop takes {median['thop'] / median['derivation']:,.0f} times as long as the derivation.")
+    print(f"Wrote {paths.relative(folder / 'cost.json')}.")
 
 
 if __name__ == "__main__":

@@ -1,55 +1,51 @@
-"""Measuring side by side: every contestant in every round, so that a slow moment of the machine hits all of them."""
+"""Interleaved timing: every case runs in every round, so a slow moment of the machine hits all of them."""
 
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
+from tqdm import tqdm
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Return the seconds of one call, from an idle device to an idle device."""
-    wait(device)
+    """Return how many seconds one call takes, until the device is idle again."""
+    synchronize(device)
     start = time.perf_counter()
     work()
-    wait(device)
+    synchronize(device)
     return time.perf_counter() - start
 
 
-def wait(device: torch.device) -> None:
-    """Return when the device has done all that it was handed."""
+def synchronize(device: torch.device) -> None:
+    """Wait until the device is idle."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
-def interleaved(
-    contestants: Mapping[str, Callable[[], float]], rounds: int, warmup: int = 1, say: Callable[[str], None] = print
-) -> dict[str, list[float]]:
-    """Call every contestant once a round and keep what it returns, a list over the rounds for each name.
+def interleave(cases: Mapping[str, Callable[[], float]], rounds: int, warmup: int = 1) -> dict[str, list[float]]:
+    """Call every case once per round and return what each returned, a list over the rounds.
 
     Args:
-        contestants: functions that measure themselves and return a number.
-        rounds: how many count, at least 1.
-        warmup: rounds before that, whose numbers are dropped: there contestants compile and fill caches.
-        say: receives a line per round.
+        cases: functions that take a measurement and return it.
+        rounds: how many rounds to keep, at least 1.
+        warmup: rounds to discard first, in which the cases compile and fill caches.
     """
-    kept: dict[str, list[float]] = {name: [] for name in contestants}
-    names = list(contestants)
-    for round_ in range(-warmup, rounds):
-        turn = names if round_ % 2 else names[::-1]  # so that nobody always follows the same neighbour
-        for name in turn:
-            value = contestants[name]()
+    kept: dict[str, list[float]] = {name: [] for name in cases}
+    names = list(cases)
+    for round_ in tqdm(range(-warmup, rounds), desc="rounds", leave=False):
+        for name in names[:: 1 if round_ % 2 else -1]:  # alternate, so that no case always follows the same one
+            value = cases[name]()
             if round_ >= 0:
                 kept[name].append(value)
-        say(f"  round {round_ + 1} of {rounds}" if round_ >= 0 else "  warming up")
     return kept
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """Return the median of at least one value, the lowest, the highest, and how many there are."""
+def summarise(values: Sequence[float]) -> dict[str, float]:
+    """Return the median, lowest and highest of at least one value, and their number."""
     return {"median": statistics.median(values), "low": min(values), "high": max(values), "n": len(values)}
 
 
-def over(a: Sequence[float], b: Sequence[float]) -> list[float]:
-    """Return a / b round by round: what both met in one moment of the machine."""
+def ratios(a: Sequence[float], b: Sequence[float]) -> list[float]:
+    """Return a / b round by round."""
     return [x / y for x, y in zip(a, b, strict=True)]

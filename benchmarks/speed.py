@@ -1,15 +1,15 @@
-"""How fast training is: beside the packages people use, against the machine's limits, and on the way to 85.17 %.
+"""Measure how fast training is: against other packages, against the machine's peaks, and to 85.17 % test accuracy.
 
     python benchmarks/speed.py [--device cuda] [section ...]
 
-Sections, each writing benchmarks/results/speed-<kind>-<section>.json, where the kind is cpu or a GPU's name:
-    throughput   images a second of every model in its usual loop and in ours, inference, and the machine's peaks
-    growth       a step's time against batch, seeds, depth, width and tokens, beside the cost's formulas
-    seeds        many seeds at once over one
-    profile      what a step's time goes into
-    time         from nothing to 85.17 % test accuracy, the homework-style loop and ours
-benchmarks/results/summary.json holds the figures that come out of them, one object per kind. Only ratios within one
-run mean anything. `--smoke` tries everything in a minute or two, and writes to build/benchmark-smoke.
+Each section writes benchmarks/results/speed-<machine>-<section>.json; the machine is cpu or a GPU's short name.
+    throughput   images/s of every model in the usual loop and in ours, inference, and the machine's matmul peak
+    growth       images/s against batch, seeds, depth, width and tokens, and of forward and backward alone
+    seeds        images/s of 32 seeds trained in one step against one seed
+    profile      what the time of a step is spent on
+    time         seconds to 85.17 % test accuracy in the homework-style loop and in ours
+Afterwards benchmarks/summary.py computes summary.json. Compare only numbers of one run. `--smoke` runs small sizes and
+writes to build/benchmark-smoke.
 """
 
 import argparse
@@ -21,374 +21,336 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+import measure
 import peers
+import summary
 import torch
+from torch import Tensor, nn
 
-from vitlib import TrainConfig, ViT, cost, data, measure, paths, runs
+from vitlib import TrainConfig, ViT, cost, data, paths, runs
 from vitlib.evaluate import evaluate
 from vitlib.studies import recipes
 from vitlib.training import provenance
 from vitlib.training.engine import Engine
 
-RESULTS = paths.ROOT / "benchmarks" / "results"
 TARGET = 0.8517  # the homework's test accuracy
-EPOCH = 60_000  # images
-LONGEST = 20  # epochs after which a homework-style loop is given up
-OURS, OURS_ADAMW = "this report", "this report, AdamW"
-
-# What throughput, growth and profile are measured with: the report's own settings, without mirroring, which the usual
-# loop does not do either; on a GPU with a batch that fills it.
-BASE = {"cpu": TrainConfig(flip=False), "cuda": TrainConfig(batch_size=2048, flip=False)}
-# The shortest ways to 85.17 %, fixed before any race; the CPU's was chosen on validation images (studies/fast.yaml).
-FAST = {"cpu": "fast-cpu", "cuda": "fast-cuda"}
-# So short a training on a CPU is over before the compiler would be done.
-RACES_COMPILED = {"cpu": False, "cuda": True}
+MAX_EPOCHS = 20  # after which a homework-style race gives up
+OURS = summary.OURS
+Case = Callable[[], float]  # takes one measurement and returns it
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured: rounds that count, images of one measured call, and sizes."""
+    """How much is measured: the number of rounds, and all sizes."""
 
     rounds: int
-    images: int  # a measured call trains on at least so many
-    side: int  # of the square matrices whose product stands for the arithmetic peak
-    copied: int  # numbers whose copy stands for the peak of memory traffic
-    batches: tuple[int, ...]
-    depths: tuple[int, ...] = (1, 2, 4, 8)
-    widths: tuple[int, ...] = (32, 64, 128, 256)
-    patches: tuple[int, ...] = (14, 7, 4, 2)
-    seeds: tuple[int, ...] = (1, 2, 4, 8)
-    together: int = 32  # seeds of the section on seeds
-    races: int = 5  # seeds of the section on time
-    warm_races: int = 0  # further seeds of ours in a process that compiled before
-    compiled: bool = True
-    peers: bool = True
+    images: int  # trained on in one measurement, at least
+    batch_size: int  # of the base configuration
+    batches: tuple[int, ...]  # in the section growth
+    inference_batch: int
+    matrix_size: int  # of the square matrices whose product gives the matmul peak
+    workers: tuple[int, ...]  # of the usual loop's DataLoader; the fastest number counts
+    many_seeds: int = 32  # in one step, in the section seeds
+    races: int = 5  # seeds, each in a new process
+    warm_races: int = 0  # further seeds of ours, in one process that has compiled already
 
 
 EFFORT = {
-    "cpu": Effort(
-        rounds=7,
-        images=1280,
-        side=1536,
-        copied=2**26,
-        batches=(32, 128, 512),
-        depths=(2, 4, 8),
-        widths=(32, 64, 128),
-        patches=(7, 4, 2),
-        seeds=(1, 4),
-    ),
+    "smoke": Effort(1, 64, 32, (16, 32), 32, 128, workers=(0,), many_seeds=2, races=1),
+    "cpu": Effort(5, 1280, 128, (32, 128, 512), 500, 1536, workers=(0, 2), races=3),
     "cuda": Effort(
-        rounds=15, images=32_768, side=8192, copied=2**28, batches=(128, 512, 2048, 8192, 16_384), warm_races=20
+        rounds=15,
+        images=55_000,
+        batch_size=2048,
+        batches=(128, 512, 2048, 8192, 16_384),
+        inference_batch=5000,
+        matrix_size=8192,
+        workers=(4, 8, 12),
+        warm_races=20,
     ),
 }
-SMOKE = Effort(
-    rounds=1,
-    images=64,
-    side=128,
-    copied=2**16,
-    batches=(16, 32),
-    depths=(1, 2),
-    widths=(32, 64),
-    patches=(14, 7),
-    seeds=(1, 2),
-    together=2,
-    races=1,
-    compiled=False,
-)
 
 
 class Bench:
-    """What the sections share: the device, the training images, the settings and the effort."""
+    """What the sections share: device, training images, settings and effort."""
 
-    def __init__(self, device: torch.device, effort: Effort, smoke: bool) -> None:
-        self.device, self.effort, self.smoke = device, effort, smoke
+    def __init__(self, device: torch.device, smoke: bool) -> None:
+        self.device, self.smoke, self.compiled = device, smoke, not smoke
+        self.effort = EFFORT["smoke" if smoke else device.type]
         self.images, self.labels = data.load("train")
-        self.base, self.recipe = BASE[device.type], recipes.load(FAST[device.type])
+        # the report's settings without mirroring, which the usual loop lacks too
+        self.base = TrainConfig(flip=False, batch_size=self.effort.batch_size)
+        self.recipe = recipes.load(f"fast-{device.type}")  # the shortest way to TARGET, chosen on validation images
+        self.race_compiled = self.compiled and device.type == "cuda"  # on a CPU the race is shorter than compiling
         if smoke:
-            self.base = replace(self.base, batch_size=32)
             self.recipe = replace(self.recipe, epochs=1, train_images=256, batch_size=32)
 
-    def engine(self, config: TrainConfig, seeds: int = 1, network: Callable | None = None) -> Engine:
-        """Return an engine whose epoch is one measured call."""
+    def engine(self, config: TrainConfig, seeds: int = 1, network: Callable[[], nn.Module] | None = None) -> Engine:
+        """Return an engine whose epoch is one measurement."""
         steps = max(2, -(-self.effort.images // (config.batch_size * seeds)))
-        size = steps * config.batch_size
-        if size > len(self.images):  # a batch that the data set cannot fill twice
-            size = config.batch_size
-        config = replace(config, train_images=size, validation_images=1, epochs=10_000)  # the rate stays far from zero
+        size = config.batch_size * min(steps, (len(self.images) - 1) // config.batch_size)  # one image is held out
+        config = replace(config, train_images=size, validation_images=1, epochs=10_000)  # the rate stays above zero
         images, labels = self.images[:size], self.labels[:size]
-        engine = Engine(config, images, labels, self.device, seeds, self.effort.compiled, _without_compiler, network)
+        engine = Engine(config, images, labels, self.device, seeds, self.compiled, _give_up, network)
         engine.begin(range(seeds))
         return engine
 
-    def epochs_of(self, engine: Engine) -> Callable[[], float]:
-        """Return what trains for one epoch of an engine and says how many images a second that were."""
-        count = iter(range(engine.config.epochs))
-
-        def measured() -> float:
-            taken = measure.seconds(lambda: engine.epoch(next(count)), self.device)
-            return engine.images_an_epoch / taken
-
-        return measured
-
-    def measure(self, contestants: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
-        """Measure contestants side by side."""
-        return measure.interleaved(contestants, self.effort.rounds)
+    def epochs(self, engine: Engine) -> Case:
+        """Return what trains for one epoch of an engine and returns images/s."""
+        numbers = count()
+        return lambda: engine.images_per_epoch / measure.seconds(lambda: engine.epoch(next(numbers)), self.device)
 
 
-def _without_compiler(reason: str) -> None:
-    raise SystemExit(f"torch.compile does not work here ({reason}); the benchmark needs it.")
+def _give_up(reason: str) -> None:
+    raise SystemExit(f"torch.compile does not work here ({reason}), but the benchmark needs it.")
 
 
-# ---- sections ------------------------------------------------------------------------------------------------------
+# ---- throughput ----------------------------------------------------------------------------------------------------
 
 
 def throughput(bench: Bench) -> dict[str, Any]:
-    """Measure every model in its usual loop and in ours, training and inference, beside the machine's peaks."""
+    """Measure training and inference of every model, and the machine's peaks."""
     config = bench.base
+    adamw = replace(config, optimizer="adamw", lr=1e-3)  # for the peers: Muon finds its matrices by our layers' names
     try:
-        makers = {OURS: lambda: ViT(config.model)} | (peers.models(config.model) if bench.effort.peers else {})
+        models = {OURS: lambda: ViT(config.model)} | peers.models(config.model)
     except ImportError as error:
         raise SystemExit(f"{error.name} is missing; run: pip install -r requirements-benchmarks.txt") from error
-    workers = _workers(bench)
+    workers = _fastest_workers(bench)
     batch = min(128, config.batch_size)
-    contestants: dict[str, Callable[[], float]] = {}
-    for name, make in makers.items():
-        contestants[f"usual loop: {name}"] = _usual(bench, make(), workers, batch)
-        recipe = config if name == OURS else replace(config, optimizer="adamw", lr=1e-3)
-        contestants[f"our loop: {name}"] = bench.epochs_of(bench.engine(recipe, network=make))
-        contestants[f"inference: {name}"] = _inference(bench, make(), compiled=False)
-    adamw = replace(config, optimizer="adamw", lr=1e-3)
-    contestants[f"our loop: {OURS_ADAMW}"] = bench.epochs_of(bench.engine(adamw))
-    if bench.effort.compiled:
-        contestants[f"inference: {OURS}, compiled"] = _inference(bench, ViT(config.model), compiled=True)
-    kinds = (torch.float32, torch.bfloat16)
-    contestants |= {f"peak of products: {str(kind)[6:]}": _products(bench, kind) for kind in kinds}
-    contestants["peak of traffic"] = _traffic(bench)
+    cases: dict[str, Case] = {}
+    for name, make in models.items():
+        cases[f"usual loop: {name}"] = _usual_loop(bench, make(), workers, batch)
+        cases[f"our loop: {name}"] = bench.epochs(bench.engine(config if name == OURS else adamw, network=make))
+        cases[f"inference: {name}"] = _inference(bench, make(), compiled=False)
+    cases[f"our loop: {OURS}, AdamW"] = bench.epochs(bench.engine(adamw))
+    cases[f"inference: {OURS}, compiled"] = _inference(bench, ViT(config.model), bench.compiled)
+    for dtype in (torch.float32, torch.bfloat16):
+        cases[f"matmul peak: {str(dtype).removeprefix('torch.')}"] = _matmul(bench, dtype)
     return {
-        "measured": bench.measure(contestants),  # images/s; FLOP/s; bytes/s
+        "measured": measure.interleave(cases, bench.effort.rounds),  # images/s, FLOP/s
         "workers": workers,
         "usual_batch": batch,
-        "parameters": {name: sum(p.numel() for p in make().parameters()) for name, make in makers.items()},
-        "train_flops": 6 * cost.model(config.model).macs,  # an image, forward and backward
+        "parameters": {name: sum(p.numel() for p in make().parameters()) for name, make in models.items()},
+        "train_flops": 6 * cost.model(config.model).macs,  # per image: 2 FLOPs a MAC, backward twice the forward pass
     }
 
 
-def _workers(bench: Bench) -> int:
-    """Return the number of the DataLoader's processes with which the usual loop is fastest here."""
-    choices = (0,) if bench.smoke else (0, 2) if bench.device.type == "cpu" else (4, 8, 12)
-    choices = [n for n in choices if n <= (os.cpu_count() or 1)] or [0]
-    if len(choices) == 1:
-        return choices[0]
-    loops = {str(n): _usual(bench, ViT(bench.base.model), n, 128) for n in choices}
-    found = measure.interleaved(loops, 3, say=lambda _: None)
+def _fastest_workers(bench: Bench) -> int:
+    """Return with how many DataLoader processes the usual loop is fastest here."""
+    choices = [n for n in bench.effort.workers if n <= (os.cpu_count() or 1)] or [0]
+    cases = {str(n): _usual_loop(bench, ViT(bench.base.model), n, 128) for n in choices}
+    found = measure.interleave(cases, min(3, bench.effort.rounds))
     return max(choices, key=lambda n: statistics.median(found[str(n)]))
 
 
-def _usual(bench: Bench, model: torch.nn.Module, workers: int, batch: int) -> Callable[[], float]:
+def _usual_loop(bench: Bench, model: nn.Module, workers: int, batch: int) -> Case:
     loop = peers.UsualLoop(model, bench.images, bench.labels, bench.device, workers, batch)
     steps = max(2, min(bench.effort.images, 12_800) // batch)
 
-    def measured() -> float:
-        loop.steps(max(1, 2 * workers))  # what the workers prepared while others were measured is used up
-        return steps * batch / measure.seconds(lambda: loop.steps(steps), bench.device)
+    def images_per_second() -> float:
+        loop.train(max(1, 2 * workers))  # uses up what the workers prefetched while other cases ran
+        return steps * batch / measure.seconds(lambda: loop.train(steps), bench.device)
 
-    return measured
+    return images_per_second
 
 
-def _inference(bench: Bench, model: torch.nn.Module, compiled: bool) -> Callable[[], float]:
-    """Return what classifies images that are on the device: float32 and eager, or compiled and in bfloat16."""
-    size = 32 if bench.smoke else 500 if bench.device.type == "cpu" else 5000
+def _inference(bench: Bench, model: nn.Module, compiled: bool) -> Case:
+    """Return what classifies images on the device: compiled in bfloat16, or eagerly in float32."""
+    size = bench.effort.inference_batch
     model = model.to(bench.device).eval()
     images = data.normalise(bench.images[:size].to(bench.device)).unsqueeze(1)
 
-    def forward() -> torch.Tensor:
+    def forward() -> Tensor:
         with torch.autocast(bench.device.type, torch.bfloat16, enabled=compiled):
             return model(images)
 
-    options = {"pattern_matcher": False} if bench.device.type == "cpu" else None
+    options = {"pattern_matcher": False} if bench.device.type == "cpu" else None  # as in the engine
     function = torch.compile(forward, dynamic=False, options=options) if compiled else forward
     calls = max(1, bench.effort.images // size)
 
-    def measured() -> float:
+    def images_per_second() -> float:
         with torch.inference_mode():
             return calls * size / measure.seconds(lambda: [function() for _ in range(calls)], bench.device)
 
-    return measured
+    return images_per_second
 
 
-def _products(bench: Bench, kind: torch.dtype) -> Callable[[], float]:
-    square = torch.randn(bench.effort.side, bench.effort.side, device=bench.device).to(kind)
-    return lambda: 2 * bench.effort.side**3 / min(measure.seconds(lambda: square @ square, bench.device) for _ in "123")
+def _matmul(bench: Bench, dtype: torch.dtype) -> Case:
+    n = bench.effort.matrix_size
+    matrix = torch.randn(n, n, device=bench.device).to(dtype)
+    return lambda: 2 * n**3 / min(measure.seconds(lambda: matrix @ matrix, bench.device) for _ in range(3))
 
 
-def _traffic(bench: Bench) -> Callable[[], float]:
-    source = torch.randn(bench.effort.copied, device=bench.device)
-    target = torch.empty_like(source)
-    moved = 2 * cost.BYTES * bench.effort.copied
-    return lambda: moved / min(measure.seconds(lambda: target.copy_(source), bench.device) for _ in "123")
+# ---- growth, seeds, profile ----------------------------------------------------------------------------------------
 
 
 def growth(bench: Bench) -> dict[str, Any]:
-    """Measure a step while one size grows, and forward and backward alone while the batch grows."""
-    effort, base = bench.effort, bench.base
-    grown: list[tuple[str, int, TrainConfig, int]] = []
-    for size in effort.batches:
-        grown.append(("batch", size, replace(base, batch_size=size), 1))
-    for seeds in effort.seeds:
-        grown.append(("seeds", seeds, base, seeds))
-    for depth in effort.depths:
-        grown.append(("depth", depth, replace(base, model=replace(base.model, depth=depth)), 1))
-    for width in effort.widths:
-        grown.append(("width", width, replace(base, model=replace(base.model, embed_dim=width)), 1))
-    for patch in effort.patches:
-        model = replace(base.model, patch_size=patch)
-        grown.append(("tokens", model.num_tokens, replace(base, model=model), 1))
-    contestants: dict[str, Callable[[], float]] = {}
+    """Measure the engine's epochs while one size grows, and forward and backward alone for each batch size."""
+    cases: dict[str, Case] = {}
     rows: dict[str, dict[str, Any]] = {}
     engines: dict[tuple[TrainConfig, int], Engine] = {}
-    for axis, value, config, seeds in grown:
-        if (config, seeds) not in engines:  # the base lies on every axis
+    for axis, value, config, seeds in _variants(bench):
+        if (config, seeds) not in engines:  # the base configuration is on every axis
             engines[config, seeds] = bench.engine(config, seeds)
-        engine = engines[config, seeds]
-        name = f"{axis}: {value}"
-        contestants[name] = bench.epochs_of(engine)
-        flops = 6 * cost.model(config.model).macs
-        rows[name] = {"axis": axis, "value": value, "images_a_step": config.batch_size * seeds, "flops": flops}
+        engine, name = engines[config, seeds], f"{axis}: {value}"
+        cases[name] = bench.epochs(engine)
+        rows[name] = {"axis": axis, "value": value, "flops": 6 * cost.model(config.model).macs}
         if axis == "batch":
-            contestants[f"forward and backward: {value}"] = _forward_and_backward(bench, engine)
-    return {"measured": bench.measure(contestants), "rows": rows, "base": base.to_dict()}
+            cases[f"forward and backward: {value}"] = _forward_and_backward(bench, engine)
+    measured = measure.interleave(cases, bench.effort.rounds)
+    return {"measured": measured, "rows": rows, "base": bench.base.to_dict()}
 
 
-def _forward_and_backward(bench: Bench, engine: Engine) -> Callable[[], float]:
-    """Return what computes gradients again and again and says how many images a second that were."""
+def _variants(bench: Bench) -> Iterator[tuple[str, int, TrainConfig, int]]:
+    """Yield axis, value, configuration and number of seeds."""
+    base = bench.base
+
+    def with_model(**changes: int) -> TrainConfig:
+        return replace(base, model=replace(base.model, **changes))
+
+    yield from (("batch", size, replace(base, batch_size=size), 1) for size in bench.effort.batches)
+    yield from (("seeds", seeds, base, seeds) for seeds in (1, 4))
+    yield from (("depth", depth, with_model(depth=depth), 1) for depth in (2, 4, 8))
+    yield from (("width", width, with_model(embed_dim=width), 1) for width in (32, 64, 128))
+    for config in (with_model(patch_size=patch) for patch in (7, 4, 2)):
+        yield "tokens", config.model.num_tokens, config, 1
+
+
+def _forward_and_backward(bench: Bench, engine: Engine) -> Case:
+    """Return what computes gradients only, without sampling batches and without the optimizer."""
     batch = engine.config.batch_size
-    images, labels = engine.images[:batch], engine.targets[:batch]
+    images, targets = engine.images[:batch], engine.targets[:batch]
     calls = max(2, bench.effort.images // batch)
 
     def work() -> None:
         for _ in range(calls):
             engine.model.zero_grad(set_to_none=True)
-            engine.loss_function(images, labels).backward()
+            engine.loss_function(images, targets).backward()
 
     return lambda: calls * batch / measure.seconds(work, bench.device)
 
 
 def seeds(bench: Bench) -> dict[str, Any]:
-    """Measure many seeds at once beside one, at the recipe's batch."""
-    together = bench.effort.together
-    contestants = {str(n): bench.epochs_of(bench.engine(bench.recipe, n)) for n in (1, together)}
-    return {"measured": bench.measure(contestants), "seeds": together, "batch": bench.recipe.batch_size}
+    """Measure many seeds trained in one step against one seed, at the recipe's batch size."""
+    many = bench.effort.many_seeds
+    cases = {str(n): bench.epochs(bench.engine(bench.recipe, n)) for n in (1, many)}
+    return {"measured": measure.interleave(cases, bench.effort.rounds), "seeds": many, "batch": bench.recipe.batch_size}
 
 
-KINDS = (  # of what a profiler sees, by a part of its name; the first that fits counts
-    ("Call CompiledFxGraph", "compiled operations between the products"),
-    ("triton", "compiled operations between the products"),
-    ("aten::mm", "products with weights"),
-    ("aten::addmm", "products with weights"),
-    ("aten::bmm", "products of tokens, and in Muon"),
-    ("aten::baddbmm", "products of tokens, and in Muon"),
-    ("gemm", "products of matrices"),
-    ("cutlass", "products of matrices"),
-    ("nvjet", "products of matrices"),
+KERNELS = (  # part of an event's name in the profiler, and what the page calls it; the first match counts
+    ("Call CompiledFxGraph", "compiled elementwise operations and reductions"),
+    ("triton", "compiled elementwise operations and reductions"),
+    ("aten::mm", "linear layers"),
+    ("aten::addmm", "linear layers"),
+    ("aten::bmm", "attention matmuls and Muon"),
+    ("aten::baddbmm", "attention matmuls and Muon"),
+    ("gemm", "matmuls"),  # on a GPU a kernel's name does not tell which
+    ("cutlass", "matmuls"),
+    ("nvjet", "matmuls"),
     ("", "everything else"),
 )
 
 
 def profile(bench: Bench) -> dict[str, Any]:
-    """Measure what the time of a step goes into, as shares that add to one."""
+    """Measure what the time of a step is spent on, as shares that add to one."""
     engine = bench.engine(bench.base)
-    rounds: dict[str, list[float]] = {}
+    clock = "self_device_time_total" if bench.device.type == "cuda" else "self_cpu_time_total"
+    kinds = dict.fromkeys(kind for _, kind in KERNELS)
+    shares: dict[str, list[float]] = {kind: [] for kind in kinds}
     engine.epoch(0)
     for round_ in range(1, bench.effort.rounds + 1):
         with torch.profiler.profile() as profiler:
             engine.epoch(round_)
-            measure.wait(bench.device)
-        spent: dict[str, float] = dict.fromkeys((kind for _, kind in KINDS), 0.0)
+            measure.synchronize(bench.device)
+        spent = dict.fromkeys(kinds, 0.0)
         for event in profiler.key_averages():
-            on_gpu = bench.device.type == "cuda"
-            kind = next(kind for part, kind in KINDS if part in event.key)
-            spent[kind] += event.self_device_time_total if on_gpu else event.self_cpu_time_total
-        whole = sum(spent.values())
-        for kind, taken in spent.items():
-            rounds.setdefault(kind, []).append(taken / whole)
-    shares = {kind: shares for kind, shares in rounds.items() if any(shares)}
-    return {"shares": shares, "batch": bench.base.batch_size}
+            spent[next(kind for part, kind in KERNELS if part in event.key)] += getattr(event, clock)
+        for kind in kinds:
+            shares[kind].append(spent[kind] / sum(spent.values()))
+    return {"shares": {kind: values for kind, values in shares.items() if any(values)}, "batch": bench.base.batch_size}
+
+
+# ---- time to the homework's accuracy -------------------------------------------------------------------------------
 
 
 def time_to_accuracy(bench: Bench) -> dict[str, Any]:
-    """Race ours and the homework-style loop, seed by seed, each in a process of its own that has compiled nothing."""
+    """Race our loop against the homework-style loop, seed by seed, each in a new process that has compiled nothing."""
     raced: dict[str, list[dict[str, Any]]] = {"ours": [], "usual": [], "warm": []}
     for seed in range(bench.effort.races):
         for name in ("ours", "usual")[:: 1 if seed % 2 else -1]:
-            raced[name] += _race(bench, name, [seed])
+            raced[name] += _race_in_new_process(bench, name, [seed])
             print(f"  seed {seed}, {name}: {raced[name][-1]['seconds']:.1f} s", flush=True)
     if bench.effort.warm_races:
         first = bench.effort.races
-        raced["warm"] = _race(bench, "ours", list(range(first, first + 1 + bench.effort.warm_races)))[1:]
-    compiled = RACES_COMPILED[bench.device.type]
-    return {"raced": raced, "target": TARGET, "recipe": bench.recipe.to_dict(), "compiled": compiled}
+        rows = _race_in_new_process(bench, "ours", range(first, first + 1 + bench.effort.warm_races))
+        raced["warm"] = rows[1:]  # the first one compiles
+    return {"raced": raced, "target": TARGET, "recipe": bench.recipe.to_dict(), "compiled": bench.race_compiled}
 
 
-def _race(bench: Bench, name: str, numbers: list[int]) -> list[dict[str, Any]]:
+def _race_in_new_process(bench: Bench, name: str, numbers: Sequence[int]) -> list[dict[str, Any]]:
     command = [sys.executable, str(Path(__file__).resolve()), "--device", bench.device.type, "--race", name]
     command += ["--seeds", *map(str, numbers)] + (["--smoke"] if bench.smoke else [])
     with tempfile.TemporaryDirectory() as empty:
         environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": empty}
         result = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     if result.returncode:
-        raise SystemExit(f"racing {name} failed, with status {result.returncode}.")
+        raise SystemExit(f"the race {name!r} failed with exit status {result.returncode}.")
     return json.loads(result.stdout.splitlines()[-1])
 
 
-def race_ours(bench: Bench, numbers: list[int]) -> list[dict[str, Any]]:
-    """Train by our fixed schedule once per seed and test once at its end; only the first seed waits for a compiler.
+def race_ours(bench: Bench, numbers: Sequence[int]) -> list[dict[str, Any]]:
+    """Train with the recipe once per seed and test once at the end; only the first seed waits for the compiler.
 
-    The clock runs from the data in the machine's memory to the last step's end on the device.
+    The clock runs from the data in the machine's memory until the last step is done on the device.
     """
     config, engine, rows = bench.recipe, None, []
     index, _ = data.training_split(config.train_images, config.validation_images)
     for seed in numbers:
-        measure.wait(bench.device)
         start = time.perf_counter()
         if engine is None:
             images, labels = bench.images[index], bench.labels[index]
-            compiled = bench.effort.compiled and RACES_COMPILED[bench.device.type]
-            engine = Engine(config, images, labels, bench.device, 1, compiled, _without_compiler)
+            engine = Engine(config, images, labels, bench.device, 1, bench.race_compiled, _give_up)
         engine.begin([seed])
-        speeds = [engine.epoch(epoch)[1] for epoch in range(config.epochs)]
-        measure.wait(bench.device)
+        for epoch in range(config.epochs):
+            engine.epoch(epoch)
+        measure.synchronize(bench.device)
         taken = time.perf_counter() - start
-        stepping = config.epochs * engine.images_an_epoch / speeds[-1]
-        accuracy = evaluate(engine.network(0), *data.load("test"), dtype=torch.float32).accuracy
-        rows.append({"seed": seed, "seconds": taken, "stepping_seconds": stepping, "accuracy": accuracy})
+        rows.append({"seed": seed, "seconds": taken, "accuracy": _test_accuracy(engine.network(0))})
     return rows
 
 
-def race_usual(bench: Bench, numbers: list[int]) -> list[dict[str, Any]]:
-    """Train in the homework-style loop until its test accuracy, looked at after every epoch, is the homework's.
+def race_usual(bench: Bench, numbers: Sequence[int]) -> list[dict[str, Any]]:
+    """Train in the homework-style loop until its test accuracy, measured after each epoch, reaches the homework's.
 
-    The clock stands still while it is tested.
+    The clock does not count the tests.
     """
     rows = []
-    size = 256 if bench.smoke else EPOCH
-    workers = _workers(bench)
+    size, most = (256, 1) if bench.smoke else (len(bench.images), MAX_EPOCHS)
+    images, labels, workers = bench.images[:size], bench.labels[:size], _fastest_workers(bench)
     for seed in numbers:
         torch.manual_seed(seed)
         start = time.perf_counter()
-        loop = peers.UsualLoop(
-            ViT(bench.recipe.model), bench.images[:size], bench.labels[:size], bench.device, workers, min(128, size)
-        )
+        loop = peers.UsualLoop(ViT(bench.recipe.model), images, labels, bench.device, workers, min(128, size))
         taken, accuracies = time.perf_counter() - start, []
-        while not accuracies or (accuracies[-1] < TARGET and len(accuracies) < (1 if bench.smoke else LONGEST)):
-            taken += measure.seconds(loop.epoch, bench.device)
-            accuracies.append(evaluate(loop.model, *data.load("test"), dtype=torch.float32).accuracy)
+        while len(accuracies) < most and max(accuracies, default=0) < TARGET:
+            taken += measure.seconds(lambda loop=loop: loop.train(len(loop.loader)), bench.device)
+            accuracies.append(_test_accuracy(loop.model))
         rows.append({"seed": seed, "seconds": taken, "accuracy": accuracies[-1], "accuracies": accuracies})
     return rows
+
+
+RACES = {"ours": race_ours, "usual": race_usual}
+
+
+def _test_accuracy(model: nn.Module) -> float:
+    return evaluate(model, *data.load("test"), dtype=torch.float32).accuracy
 
 
 SECTIONS: dict[str, Callable[[Bench], dict[str, Any]]] = {
@@ -400,43 +362,16 @@ SECTIONS: dict[str, Callable[[Bench], dict[str, Any]]] = {
 }
 
 
-# ---- what comes out ------------------------------------------------------------------------------------------------
+def run_section(bench: Bench, name: str) -> dict[str, Any]:
+    """Return a section's results, with where they were measured and how many seconds that took."""
+    environment, start = provenance.environment(bench.device), time.perf_counter()
+    result = SECTIONS[name](bench)
+    torch._dynamo.reset()  # frees the compiled code
+    return result | {"environment": environment, "seconds": round(time.perf_counter() - start, 1)}
 
 
-def figures_of(results: dict[str, dict[str, Any]], on_gpu: bool) -> dict[str, dict[str, float]]:
-    """Return the figures that follow from the sections there are: name -> median, low, high and n."""
-    figures: dict[str, dict[str, float]] = {}
-    if "throughput" in results:
-        measured = results["throughput"]["measured"]
-        ours = measured[f"our loop: {OURS}"]
-        usual = {n: v for n, v in measured.items() if n.startswith("usual loop: ") and not n.endswith(OURS)}
-        if usual:
-            fastest = max(usual.values(), key=statistics.median)
-            figures["throughput_over_fastest_peer"] = measure.spread(measure.over(ours, fastest))
-        peak = measured[f"peak of products: {'bfloat16' if on_gpu else 'float32'}"]
-        flops = results["throughput"]["train_flops"]
-        figures["share_of_matmul_peak"] = measure.spread([flops * share for share in measure.over(ours, peak)])
-    if "growth" in results:
-        measured = results["growth"]["measured"]
-        passes = [v for n, v in measured.items() if n.startswith("forward and backward: ")]
-        best = max(passes, key=statistics.median)
-        figures["epoch_ms"] = measure.spread([1000 * EPOCH / speed for speed in best])
-    if "seeds" in results:
-        measured, together = results["seeds"]["measured"], results["seeds"]["seeds"]
-        figures[f"seeds_{together}_over_1"] = measure.spread(measure.over(measured[str(together)], measured["1"]))
-    if "time" in results:
-        raced = results["time"]["raced"]
-        taken = {name: [row["seconds"] for row in rows] for name, rows in raced.items()}
-        figures["time_to_8517_ratio"] = measure.spread(measure.over(taken["usual"], taken["ours"]))
-        counted = "warm" if raced["warm"] else "ours"
-        reached = sum(row["accuracy"] >= TARGET for row in raced[counted])
-        mean = statistics.fmean(taken[counted])
-        figures["time_to_8517_s"] = measure.spread(taken[counted]) | {"mean": mean, "reached": reached}
-    return figures
-
-
-def kind_of(device: torch.device) -> str:
-    """Return the short name of a kind of device: ``cpu``, or a GPU's, such as ``h100``."""
+def short_name(device: torch.device) -> str:
+    """Return ``cpu`` or a GPU's short name, such as ``h100``."""
     if device.type == "cpu":
         return "cpu"
     name = torch.cuda.get_device_name(device)
@@ -445,54 +380,26 @@ def kind_of(device: torch.device) -> str:
 
 
 def main() -> None:
-    """Measure the sections asked for and bring the summary up to date."""
+    """Measure the requested sections and update the summary."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("sections", nargs="*", metavar="section", help=f"{', '.join(SECTIONS)}; by default all")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--rounds", type=int, help="that count, in each section but time")
-    parser.add_argument("--together", type=int, help="seeds at once in the section on seeds; 32 by default")
-    parser.add_argument("--races", type=int, help="seeds in the section on time; 5 by default")
-    parser.add_argument("--smoke", action="store_true", help="try everything quickly, on small sizes")
-    parser.add_argument("--out", type=Path, help="folder of the results")
-    parser.add_argument("--race", choices=("ours", "usual"), help=argparse.SUPPRESS)
-    parser.add_argument("--seeds", type=int, nargs="*", help=argparse.SUPPRESS)
+    sections = ["all", *SECTIONS]
+    parser.add_argument("section", nargs="*", default="all", choices=sections)
+    devices = ("cuda", "cpu") if torch.cuda.is_available() else ("cpu",)
+    parser.add_argument("--device", choices=devices, default=devices[0])
+    parser.add_argument("--smoke", action="store_true", help="run small sizes, in a minute or two")
+    parser.add_argument("--race", choices=RACES, help="only print the rows of this race, as JSON")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of --race")
     options = parser.parse_args()
-    for name in options.sections:
-        if name not in SECTIONS:
-            parser.error(f"section is {name!r}, but has to be one of {', '.join(SECTIONS)}.")
-    wanted = {name: getattr(options, name) for name in ("rounds", "together", "races")}
-    for name, value in wanted.items():
-        low = 2 if name == "together" else 1
-        if value is not None and value < low:
-            parser.error(f"{name} is {value}, but has to be at least {low}.")
-    device = torch.device(options.device)
-    effort = SMOKE if options.smoke else EFFORT[device.type]
-    effort = replace(effort, **{name: value for name, value in wanted.items() if value is not None})
-    bench = Bench(device, effort, options.smoke)
+    bench = Bench(torch.device(options.device), options.smoke)
     if options.race:
-        print(json.dumps((race_ours if options.race == "ours" else race_usual)(bench, options.seeds)))
+        print(json.dumps(RACES[options.race](bench, options.seeds)))
         return
-
-    folder = options.out or (paths.ROOT / "build" / "benchmark-smoke" if options.smoke else RESULTS)
+    folder = paths.ROOT / "build" / "benchmark-smoke" if options.smoke else summary.RESULTS
     folder.mkdir(parents=True, exist_ok=True)
-    kind = kind_of(device)
-    for name in options.sections or SECTIONS:
+    for name in SECTIONS if "all" in options.section else options.section:
         print(f"{name} ...", flush=True)
-        start = time.perf_counter()
-        environment = provenance.environment(device) | {"data_sha256": None}
-        result = SECTIONS[name](bench)
-        torch._dynamo.reset()
-        result |= {"environment": environment, "seconds": round(time.perf_counter() - start, 1)}
-        runs.write_json(folder / f"speed-{kind}-{name}.json", result)
-    files = {name: folder / f"speed-{kind}-{name}.json" for name in SECTIONS}
-    results = {name: json.loads(path.read_text()) for name, path in files.items() if path.is_file()}
-    summary_file = folder / "summary.json"
-    summary = json.loads(summary_file.read_text()) if summary_file.is_file() else {}
-    summary[kind] = figures_of(results, device.type == "cuda")
-    runs.write_json(summary_file, summary)
-    for name, figure in summary[kind].items():
-        print(f"{name:30s} {figure['median']:10.3g}   {figure['low']:.3g} to {figure['high']:.3g}, n = {figure['n']}")
-    print(f"Kept in {paths.show(folder)}; the page on speed reads it.")
+        runs.write_json(folder / f"speed-{short_name(bench.device)}-{name}.json", run_section(bench, name))
+    summary.write(folder)
 
 
 if __name__ == "__main__":

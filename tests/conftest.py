@@ -3,10 +3,23 @@
 import pytest
 import torch
 
-from tests.book import Site, Text, build, copy_of_the_book
+from tests.book import Site, build, copy_of_the_book
 from vitlib import TrainConfig, ViTConfig, data
 
 TINY = ViTConfig(patch_size=14, embed_dim=8, depth=2, num_heads=2, mlp_ratio=2)
+
+
+@pytest.fixture(autouse=True, scope="package")
+def _may_train():
+    """Keep from the tests, and from what they start, that nbval checks pages: only those may not train."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("VITLIB_CHECKING", raising=False)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers_every_time():
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
@@ -20,20 +33,10 @@ def quick():
     return TrainConfig(model=TINY, epochs=2, batch_size=64, train_images=512, validation_images=100, crop_padding=2)
 
 
-@pytest.fixture(autouse=True)
-def _same_numbers_every_time():
-    torch.manual_seed(0)
-
-
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory):
-    """Return the published book, built with warnings as errors and parsed: file name -> Text."""
+    """Return the published book, built with warnings as errors and parsed."""
     folder = tmp_path_factory.mktemp("html")
     result = build(copy_of_the_book(folder), folder)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-    parsed = Site()
-    parsed.folder = folder / "_build" / "html"
-    for path in (folder / "_build" / "html").glob("*.html"):
-        parsed[path.name] = Text()
-        parsed[path.name].feed(path.read_text())
-    return parsed
+    return Site(folder / "_build" / "html")

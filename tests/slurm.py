@@ -1,7 +1,7 @@
-"""A Slurm of its own on this machine: a controller and several nodes on the loopback, in one folder.
+"""A private Slurm cluster on this machine: a controller and several nodes on the loopback, in one folder.
 
-It needs root and Debian's packages slurm-wlm and munge. Nothing of an installed Slurm is touched: configuration, keys,
-state, logs and ports are the folder's own.
+It needs root and Debian's packages slurm-wlm and munge. It does not touch an installed Slurm: configuration, keys,
+state and logs are in its own folder, and it uses free ports.
 """
 
 import ctypes
@@ -15,6 +15,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
+
+import psutil
 
 COMMANDS = ("slurmctld", "slurmd", "sinfo", "sbatch", "srun", "munged")
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -41,24 +43,23 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SchedulerParameters=sched_interval=1,sched_min_interval=100000
 ReturnToService=2
-SlurmdTimeout={dead_after}
+SlurmdTimeout=5
 KillWait=2
 MinJobAge=86400
 SlurmdParameters=config_overrides
 PartitionName=main Nodes=ALL Default=YES State=UP
 """
-NODE = "CPUs=1 RealMemory=2000"  # of the machine, as far as the scheduler is told
 
-# Snakemake's step in a job calls srun without SLURM_CONF, as where the configuration lies in /etc
+# Snakemake's step in a job calls srun without SLURM_CONF, which works only for a configuration in /etc
 SRUN = """#!/bin/sh
 SLURM_CONF={folder}/slurm.conf exec {srun} "$@"
 """
 
 
 def missing() -> str | None:
-    """Return what this machine lacks for a Slurm of its own, as a sentence, or None."""
+    """Return a sentence on what the cluster tests lack on this machine, or None."""
     if os.geteuid() != 0:
-        return "A Slurm of its own needs root: run this as root, or leave it to continuous integration."
+        return "The cluster tests need root: run them as root, or leave them to continuous integration."
     lacking = [command for command in COMMANDS if shutil.which(command) is None]
     if lacking:
         return f"{', '.join(lacking)} not found: apt-get install slurm-wlm munge."
@@ -69,22 +70,19 @@ class Slurm:
     """A running cluster; every process that belongs to it ends with the block.
 
     Args:
-        folder: where everything of it lies; its path has to be short enough for a socket's name.
+        folder: for all its files; the path has to be short enough for a socket's name.
         nodes: how many nodes, each of one CPU.
-        dead_after: seconds of silence after which the controller gives a node up.
     """
 
-    def __init__(self, folder: Path, nodes: int = 2, dead_after: int = 5) -> None:
+    def __init__(self, folder: Path, nodes: int) -> None:
         self.folder, self.names = folder, [f"n{i + 1}" for i in range(nodes)]
         self._daemons: dict[str, subprocess.Popen] = {}
-        ports = _free_ports(nodes + 1)
-        lines = [CONFIG.format(folder=folder, port=ports[0], dead_after=dead_after).strip()]
-        for name, port in zip(self.names, ports[1:], strict=True):
-            lines.append(
-                f"NodeName={name} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port} CPUs=1 RealMemory=2000"
-            )
+        port, *ports = _free_ports(nodes + 1)
+        config = CONFIG.format(folder=folder, port=port)
+        for name, port in zip(self.names, ports, strict=True):
+            config += f"NodeName={name} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port} CPUs=1 RealMemory=2000\n"
         (folder / "state").mkdir(parents=True)
-        (folder / "slurm.conf").write_text("\n".join(lines) + "\n")
+        (folder / "slurm.conf").write_text(config)
         srun = folder / "bin" / "srun"
         srun.parent.mkdir()
         srun.write_text(SRUN.format(folder=folder, srun=shutil.which("srun")))
@@ -95,7 +93,7 @@ class Slurm:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What has to be in the environment for Slurm's commands to talk to this cluster."""
+        """The environment variables with which Slurm's commands talk to this cluster."""
         search = f"{self.folder / 'bin'}:{os.environ['PATH']}"
         return {"SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": search}
 
@@ -107,7 +105,7 @@ class Slurm:
             wait_for((self.folder / "munge.sock").exists, "munged opens its socket", 20)
             self._start("slurmctld", "-D", "-i")
             for name in self.names:
-                self.start_node(name)
+                self._start("slurmd", "-D", "-N", name, name=name)
             wait_for(lambda: self.ask("sinfo", "-h", "-N", "-t", "idle", "-o", "%N").split() == self.names, "nodes", 60)
         except BaseException:
             self.__exit__()
@@ -118,20 +116,18 @@ class Slurm:
         for name in [*self.names, "slurmctld"]:
             self.stop(name)
         for process in self._processes():
-            _kill(process)
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         self.stop("munged")
 
-    def start_node(self, name: str) -> None:
-        """Start a node's daemon."""
-        self._start("slurmd", "-D", "-N", name, name=name)
-
     def kill_node(self, name: str) -> None:
-        """End a node without warning: its daemon, its jobs and what watches over them."""
+        """Kill a node: its daemon, its jobs and their slurmstepd processes."""
         self.stop(name, signal.SIGKILL)
-        for process in self._processes(f"SLURMD_NODENAME={name}"):
-            for each in (_parent_stepd(process), process):
-                if each:
-                    _kill(each)
+        for process in self._processes():
+            with suppress(psutil.NoSuchProcess):
+                if process.environ().get("SLURMD_NODENAME") == name:
+                    for each in [p for p in process.parents() if p.name() == "slurmstepd"] + [process]:
+                        each.kill()
 
     def stop(self, name: str, how: int = signal.SIGTERM) -> None:
         """End a daemon."""
@@ -145,7 +141,7 @@ class Slurm:
                 daemon.wait()
 
     def ask(self, *command: str) -> str:
-        """Return what one of Slurm's commands says."""
+        """Return the output of one of Slurm's commands."""
         return subprocess.run(
             command, env=os.environ | self.settings, capture_output=True, text=True, check=False
         ).stdout
@@ -161,54 +157,21 @@ class Slurm:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM),  # ends even where this is killed
+                preexec_fn=lambda: libc.prctl(
+                    PR_SET_PDEATHSIG, signal.SIGTERM
+                ),  # it ends even if this process is killed
             )
 
-    def _processes(self, also: str | None = None) -> list[Path]:
-        """Return the processes whose environment names this cluster, but for those outside of its nodes."""
-        wanted = {f"SLURM_CONF={self.folder}/slurm.conf"} | ({also} if also else set())
+    def _processes(self) -> list[psutil.Process]:
+        """Return the processes of this cluster's jobs, found by their environment, and their slurmstepd processes."""
         found = []
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                environment = set((process / "environ").read_text(errors="replace").split("\0"))
-            except OSError:  # it has ended
-                continue
-            if wanted <= environment and ("slurmstepd" in _command(process) or _has(environment, "SLURMD_NODENAME")):
-                found.append(process)
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):  # it has ended
+                environment = process.environ()
+                on_a_node = "SLURMD_NODENAME" in environment or process.name() == "slurmstepd"
+                if on_a_node and environment.get("SLURM_CONF") == self.settings["SLURM_CONF"]:
+                    found.append(process)
         return found
-
-
-def _has(environment: set[str], name: str) -> bool:
-    return any(entry.startswith(f"{name}=") for entry in environment)
-
-
-def _command(process: Path) -> str:
-    try:
-        return (process / "cmdline").read_text(errors="replace")
-    except OSError:
-        return ""
-
-
-def _parent_stepd(process: Path) -> Path | None:
-    """Return the slurmstepd that a process of a job descends from."""
-    try:
-        while process.name != "1":
-            parent = next(
-                line.split()[1] for line in (process / "status").read_text().splitlines() if line.startswith("PPid:")
-            )
-            process = process.with_name(parent)
-            if "slurmstepd" in _command(process):
-                return process
-            if parent == "0":
-                return None
-    except OSError:
-        pass
-    return None
-
-
-def _kill(process: Path) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(int(process.name), signal.SIGKILL)
 
 
 def _free_ports(count: int) -> list[int]:
@@ -223,7 +186,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 def wait_for(holds: Callable[[], bool], what: str, seconds: float) -> None:
-    """Return once something holds; TimeoutError after so many seconds."""
+    """Return as soon as a condition holds; TimeoutError after so many seconds."""
     end = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > end:

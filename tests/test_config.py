@@ -1,8 +1,12 @@
+import json
+import sys
 from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from vitlib import TrainConfig, ViTConfig
+from vitlib import TrainConfig, ViTConfig, config, paths
 
 
 @pytest.mark.parametrize(
@@ -10,10 +14,10 @@ from vitlib import TrainConfig, ViTConfig
     [
         ({"embed_dim": 63}, "embed_dim is 63, but has to be a multiple of num_heads=4."),
         ({"patch_size": 5}, "patch_size is 5, but has to be a divisor of image_size=28."),
-        ({"depth": 0}, "depth is 0, but has to be a whole number of at least 1."),
-        ({"depth": True}, "depth is True, but has to be a whole number of at least 1."),
-        ({"dropout": 1}, "dropout is 1, but has to be a number of at least 0 and below 1."),
-        ({"share_norm": "yes"}, "share_norm is 'yes', but has to be True or False."),
+        ({"depth": 0}, "depth is 0, but has to be greater than or equal to 1."),
+        ({"depth": True}, "depth is True, but has to be a valid integer."),
+        ({"dropout": 1}, "dropout is 1, but has to be less than 1."),
+        ({"share_norm": "yes"}, "share_norm is 'yes', but has to be a valid boolean."),
     ],
 )
 def test_wrong_dimensions_get_one_sentence(settings, sentence):
@@ -25,11 +29,13 @@ def test_wrong_dimensions_get_one_sentence(settings, sentence):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"epochs": -1}, "epochs is -1, but has to be a whole number of at least 1."),
-        ({"epochs": "two"}, "epochs is 'two', but has to be a whole number of at least 1."),
-        ({"lr": float("nan")}, "lr is nan, but has to be a number of at least 0."),
-        ({"optimizer": "sgd"}, "optimizer is 'sgd', but has to be one of adamw, muon."),
+        ({"epochs": -1}, "epochs is -1, but has to be greater than or equal to 1."),
+        ({"epochs": "two"}, "epochs is 'two', but has to be a valid integer."),
+        ({"lr": float("nan")}, "lr is nan, but has to be a finite number."),
+        ({"optimizer": "sgd"}, "optimizer is 'sgd', but has to be 'adamw' or 'muon'."),
+        ({"teacher": "../x"}, "teacher is '../x', but has to match pattern '^[a-z0-9-]*$'."),
         ({"batch_size": 60_000}, "batch_size is 60000, but has to be at most 55000."),
+        ({"model": {"depth": 2}}, "model is {'depth': 2}, but has to be an instance of ViTConfig."),
         (
             {"train_images": 60_000},
             "train_images + validation_images is 65000, but has to be at most 60000, the size of the training set.",
@@ -42,19 +48,41 @@ def test_wrong_settings_get_one_sentence(settings, sentence):
     assert str(error.value) == sentence
 
 
-def test_settings_survive_json():
-    config = TrainConfig(model=ViTConfig(num_heads=2), epochs=3, lr=1)
-    assert TrainConfig.from_dict(config.to_dict()) == config
-
-
-def test_digest_tells_settings_apart_and_only_those():
-    config = TrainConfig()
-    assert config.digest == TrainConfig(epochs=20).digest
-    assert TrainConfig(lr=1).digest == TrainConfig(lr=1.0).digest
-    others = [replace(config, epochs=21), replace(config, seed=1), TrainConfig(model=ViTConfig(num_heads=8))]
-    assert len({c.digest for c in [config, *others]}) == 4
-
-
-def test_unknown_setting_is_named():
+def test_an_unknown_setting_is_named():
     with pytest.raises(ValueError, match="setting is 'epoch', but has to be one of"):
         TrainConfig.from_dict({"epoch": 3})
+
+
+def test_settings_survive_json():
+    settings = TrainConfig(model=ViTConfig(num_heads=2), epochs=3, lr=1)
+    assert TrainConfig.from_dict(settings.to_dict()) == settings
+
+
+def test_the_digest_depends_on_every_setting():
+    settings = TrainConfig()
+    assert settings.digest == TrainConfig(epochs=20).digest
+    assert TrainConfig(lr=1).digest == TrainConfig(lr=1.0).digest
+    others = [replace(settings, epochs=21), replace(settings, seed=1), TrainConfig(model=ViTConfig(num_heads=8))]
+    assert len({c.digest for c in [settings, *others]}) == 4
+    current = {config.RENAMED.get(name, name) for name in config.differences(settings, settings) | settings.to_dict()}
+    networks = {f"model.{name}" for name in ViTConfig().__dict__}
+    assert config.BASELINE.keys() == current - {"model"} | networks
+
+
+def with_default(old: str, new: str) -> ModuleType:
+    """Return vitlib.config as it would be with another default."""
+    source = Path(config.__file__).read_text()
+    assert source.count(old) == 1
+    module = ModuleType("changed_config")
+    sys.modules["changed_config"] = module
+    exec(compile(source.replace(old, new), "changed_config", "exec"), module.__dict__)
+    return module
+
+
+def test_another_default_does_not_change_what_old_runs_were_trained_with():
+    changed = with_default("    lr: NonNegative = 0.004", "    lr: NonNegative = 0.003")
+    run = json.loads((paths.ROOT / "runs" / "report" / "config.json").read_text())
+    assert changed.TrainConfig.from_dict(run).digest == TrainConfig.from_dict(run).digest
+    del run["lr"]  # as in a run from before the setting existed
+    assert changed.TrainConfig.from_dict(run).lr == 0.004
+    assert changed.TrainConfig().digest == TrainConfig(lr=0.003).digest != TrainConfig().digest

@@ -10,10 +10,17 @@ FILES = list(data.SHA256)
 
 
 @pytest.fixture
-def raw(test_set):
-    """Return the folder of the verified files."""
+def raw(test_set, tmp_path):
+    """Return a folder with the four files, decompressed."""
     folder = data.default_root() / "FashionMNIST" / "raw"
-    return folder if folder.is_dir() else data.default_root()
+    found = folder if folder.is_dir() else data.default_root()
+    for name in FILES:
+        plain, archive = found / name, found / f"{name}.gz"
+        (tmp_path / "raw").mkdir(exist_ok=True)
+        (tmp_path / "raw" / name).write_bytes(
+            plain.read_bytes() if plain.is_file() else gzip.decompress(archive.read_bytes())
+        )
+    return tmp_path / "raw"
 
 
 @pytest.fixture
@@ -21,8 +28,8 @@ def no_source(monkeypatch):
     def unreachable(scratch):
         raise OSError("no route to host")
 
-    monkeypatch.setattr(data, "_from_torchvision", unreachable)
-    monkeypatch.setattr(data, "_from_debian", unreachable)
+    monkeypatch.setattr(data, "download_from_torchvision", unreachable)
+    monkeypatch.setattr(data, "download_from_debian", unreachable)
 
 
 def test_splits_have_the_published_shapes_and_balance():
@@ -37,12 +44,9 @@ def test_unknown_split_gets_one_sentence():
         data.load("valid")
 
 
-def test_a_folder_of_archives_serves(raw, tmp_path, no_source, test_set):
+def test_a_folder_of_archives_is_enough(raw, tmp_path, no_source, test_set):
     for name in FILES[2:]:
-        if (raw / name).is_file():
-            (tmp_path / f"{name}.gz").write_bytes(gzip.compress((raw / name).read_bytes(), 1))
-        else:
-            shutil.copy(raw / f"{name}.gz", tmp_path)
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress((raw / name).read_bytes(), 1))
     assert torch.equal(data.load("test", tmp_path)[0], test_set[0])
 
 
@@ -56,39 +60,38 @@ def damage(path, how):
 
 
 @pytest.mark.parametrize("how", ["truncated", "altered"])
-def test_a_damaged_file_is_refused_by_name_and_checksum(raw, tmp_path, no_source, how, capsys):
+def test_a_damaged_file_is_rejected_by_name_and_checksum(raw, tmp_path, no_source, how, capsys):
     for name in FILES[2:]:
-        (tmp_path / name).write_bytes(bytes(data._decompressed(next(raw.glob(f"{name}*")))))
+        shutil.copy(raw / name, tmp_path)
     damage(tmp_path / FILES[3], how)
     with pytest.raises(data.DataError) as error:
         data.load("test", tmp_path)
-    assert f"{FILES[3]} is refused: its content has SHA-256" in str(error.value)
+    assert f"{FILES[3]} is rejected: its content has SHA-256" in str(error.value)
     assert data.SHA256[FILES[3]][:12] in str(error.value)
     assert "no route to host" in str(error.value)
 
 
-def test_a_damaged_file_is_fetched_anew(raw, tmp_path, monkeypatch, capsys, test_set):
+def test_a_damaged_file_is_downloaded_again(raw, tmp_path, monkeypatch, capsys, test_set):
     (tmp_path / "FashionMNIST" / "raw").mkdir(parents=True)
     for name in FILES:
-        target = tmp_path / "FashionMNIST" / "raw" / name
-        target.write_bytes(bytes(data._decompressed(next(raw.glob(f"{name}*")))))
+        shutil.copy(raw / name, tmp_path / "FashionMNIST" / "raw")
     damage(tmp_path / "FashionMNIST" / "raw" / FILES[2], "altered")
-    monkeypatch.setattr(data, "_from_torchvision", lambda scratch: raw)
+    monkeypatch.setattr(data, "download_from_torchvision", lambda scratch: raw)
     assert torch.equal(data.load("test", tmp_path)[0], test_set[0])
     said = capsys.readouterr().out
-    assert "is refused" in said
+    assert "is rejected" in said
     assert "from torchvision's mirror, checksums verified" in said
     assert not list(tmp_path.glob(".fetch-*"))
 
 
-def test_a_source_with_other_content_is_not_believed(raw, tmp_path, monkeypatch, capsys):
+def test_a_source_with_other_content_is_rejected(raw, tmp_path, monkeypatch, capsys):
     fake = tmp_path / "fake"
     fake.mkdir()
     for name in FILES:
         (fake / name).write_bytes(b"not the data")
-    monkeypatch.setattr(data, "_from_torchvision", lambda scratch: fake)
-    monkeypatch.setattr(data, "_from_debian", lambda scratch: fake)
-    with pytest.raises(data.DataError, match="is refused"):
+    monkeypatch.setattr(data, "download_from_torchvision", lambda scratch: fake)
+    monkeypatch.setattr(data, "download_from_debian", lambda scratch: fake)
+    with pytest.raises(data.DataError, match="is rejected"):
         data.load("train", tmp_path / "mine")
     assert not list((tmp_path / "mine").rglob("*ubyte"))
 

@@ -1,4 +1,4 @@
-"""A step needs nothing from the host, so it can be recorded and replayed; here a stand-in plays the GPU's graph."""
+"""A step needs nothing from the host, so it can be recorded and replayed; a stand-in replaces the GPU's graph."""
 
 from contextlib import contextmanager
 
@@ -7,7 +7,7 @@ import torch
 
 from tests.conftest import TINY
 from vitlib import TrainConfig, data
-from vitlib.training.engine import WARM, Engine
+from vitlib.training.engine import WARMUP_STEPS, Engine
 
 
 @pytest.fixture
@@ -20,12 +20,13 @@ def engine():
 def trained(engine):
     engine.begin([0])
     losses = [engine.epoch(epoch)[0] for epoch in range(2)]
-    return losses, [p.detach().clone() for p in engine.model.parameters()]
+    return losses, [p.detach().clone() for p in engine.parameters]
 
 
-def test_a_recorded_step_is_replayed_and_training_is_the_same(engine, monkeypatch):
-    plain = trained(engine)
-    replayed, step = [], engine._step
+@pytest.fixture
+def recorded(engine, monkeypatch):
+    """Let the engine record its steps; return the list that grows with each replay."""
+    replayed, step = [], engine.training_step
 
     class Graph:
         def replay(self):
@@ -34,21 +35,27 @@ def test_a_recorded_step_is_replayed_and_training_is_the_same(engine, monkeypatc
 
     @contextmanager
     def record(_):
-        monkeypatch.setattr(engine, "_step", lambda: None)  # recording executes nothing
-        yield
+        with monkeypatch.context() as patch:
+            patch.setattr(engine, "training_step", lambda: None)  # recording executes nothing
+            yield
 
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
     monkeypatch.setattr(torch.cuda, "graph", record)
-    engine._records, engine._taken = True, 0
+    engine.record_steps = True
+    return replayed
+
+
+def test_a_recorded_step_is_replayed_and_training_is_the_same(engine, recorded):
     losses, weights = trained(engine)
-    assert len(replayed) == 2 * engine.steps - WARM
-    assert losses == plain[0]
-    assert all(torch.equal(a, b) for a, b in zip(weights, plain[1], strict=True))
+    assert len(recorded) == 2 * engine.steps - WARMUP_STEPS
+    engine.record_steps, steps = False, len(recorded)
+    expected = trained(small(images=512, crop_padding=2))
+    assert losses == expected[0]
+    assert len(recorded) == steps
+    assert all(torch.equal(a, b) for a, b in zip(weights, expected[1], strict=True))
 
 
-def test_a_step_that_cannot_be_recorded_is_taken_all_the_same(engine, monkeypatch):
-    plain = trained(engine)
-
+def test_a_step_that_cannot_be_recorded_is_taken_eagerly(engine, monkeypatch):
     @contextmanager
     def record(_):
         raise RuntimeError("operation not permitted when stream is capturing")
@@ -56,38 +63,56 @@ def test_a_step_that_cannot_be_recorded_is_taken_all_the_same(engine, monkeypatc
 
     monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
     monkeypatch.setattr(torch.cuda, "graph", record)
-    engine._records, engine._taken = True, 0
+    engine.record_steps = True
     with pytest.warns(UserWarning, match="a step cannot be recorded as a CUDA graph .operation not permitted"):
         losses, _ = trained(engine)
-    assert losses == plain[0]
+    assert losses == trained(small(images=512, crop_padding=2))[0]
 
 
-def small(seeds=1, **settings):
-    images, labels = (part[:256] for part in data.load("train"))
-    config = TrainConfig(model=TINY, epochs=2, batch_size=64, train_images=256, **settings)
-    engine = Engine(config, images, labels, torch.device("cpu"), seeds, compiled=False)
+def test_restoring_keeps_the_tensors_that_a_recorded_step_reads():
+    engine, other = small(ema_decay=0.9), small(ema_decay=0.9)
+    for each in (engine, other):
+        each.epoch(0)
+    other.epoch(1)
+
+    def tensors(e):
+        states = [tensor for o in e.optimizers for state in o.state.values() for tensor in state.values()]
+        return [*e.parameters, *states]
+
+    before = [tensor.data_ptr() for tensor in tensors(engine)]
+    engine.restore(other.states())
+    assert [tensor.data_ptr() for tensor in tensors(engine)] == before
+    for ours, theirs in zip(tensors(engine), tensors(other), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def small(seeds=1, images=256, **settings):
+    pixels, labels = (part[:images] for part in data.load("train"))
+    config = TrainConfig(model=TINY, epochs=2, batch_size=64, train_images=images, **settings)
+    engine = Engine(config, pixels, labels, torch.device("cpu"), seeds, compiled=False)
     engine.begin(range(seeds))
     return engine
 
 
-def test_averaged_weights_are_the_mean_that_the_decay_asks_for():
+def test_averaged_weights_are_the_mean_with_the_given_decay(monkeypatch):
     engine = small(ema_decay=0.9)
-    mean = [p.detach().clone() for p in engine.model.parameters()]
-    average, steps = engine._average, []
+    mean = [p.detach().clone() for p in engine.parameters]
+    steps = []
+    optimizer = engine.optimizers[-1]
+    step = optimizer.step
 
-    def beside():
+    def step_and_average():
+        step()
         decay = min(0.9, (1 + len(steps)) / (10 + len(steps)))
-        for m, p in zip(mean, engine.model.parameters(), strict=True):
+        for m, p in zip(mean, engine.parameters, strict=True):
             m.mul_(decay).add_(p.detach(), alpha=1 - decay)
         steps.append(decay)
-        average()
 
-    engine._average = beside
+    monkeypatch.setattr(optimizer, "step", step_and_average)
     for epoch in range(2):
         engine.epoch(epoch)
     assert len(steps) == 2 * engine.steps
-    trained = list(engine.model.parameters())
-    for m, p, q in zip(mean, engine.network(0).parameters(), trained, strict=True):
+    for m, p, q in zip(mean, engine.network(0).parameters(), engine.parameters, strict=True):
         assert torch.allclose(m, p, atol=1e-6)
         assert not torch.equal(p, q)
 
@@ -104,25 +129,24 @@ def test_averaged_weights_continue_from_a_checkpoint():
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
-def test_sharpness_aware_steps_take_the_gradient_uphill_and_start_where_they_were(seeds):
-    engine = small(seeds, sam_rho=0.05, optimizer="adamw", precision="float32")
-    start = [p.detach().clone() for p in engine._parameters]
-    seen = []
-    gradients = engine._gradients
-    engine._gradients = lambda *batch: (
-        seen.append([p.detach().clone() for p in engine._parameters]),
-        gradients(*batch),
-    )[1]
+def test_sharpness_aware_steps_use_the_gradient_at_perturbed_weights(seeds, monkeypatch):
+    engine = small(seeds, images=64, sam_rho=0.05, optimizer="adamw", precision="float32")
+    start = [p.detach().clone() for p in engine.parameters]
+    visited, backward = [], engine.backward
+
+    def observed(*batch):
+        visited.append([p.detach().clone() for p in engine.parameters])
+        return backward(*batch)
+
+    monkeypatch.setattr(engine, "backward", observed)
     for optimizer in engine.optimizers:
-        optimizer.step = lambda: None
-    engine._draw(0)
-    engine._step()
-    assert len(seen) == 2
+        monkeypatch.setattr(optimizer, "step", lambda: None)
+    engine.epoch(0)  # of one step
+    assert len(visited) == 2
     for s in range(seeds):
-        moved = [b[s] - a[s] if seeds > 1 else b - a for a, b in zip(*seen, strict=True)]
-        length = sum(m.square().sum() for m in moved).sqrt()
-        assert length.item() == pytest.approx(0.05, rel=1e-3)
-    assert all(torch.allclose(a, p, atol=1e-6) for a, p in zip(start, engine._parameters, strict=True))
+        moved = [b[s] - a[s] if seeds > 1 else b - a for a, b in zip(*visited, strict=True)]
+        assert sum(m.square().sum() for m in moved).sqrt().item() == pytest.approx(0.05, rel=1e-3)
+    assert all(torch.allclose(a, p, atol=1e-6) for a, p in zip(start, engine.parameters, strict=True))
 
 
 @pytest.mark.parametrize(

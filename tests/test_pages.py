@@ -1,4 +1,4 @@
-"""The published pages: whole, equal to their sources, and caught when one digit of them is wrong."""
+"""The published pages are complete and equal to their sources, and one wrong digit is found."""
 
 import ast
 import csv
@@ -39,7 +39,7 @@ def text(cell):
     return "".join(cell["source"])
 
 
-def test_every_source_is_published_and_nothing_else():
+def test_every_source_and_nothing_else_is_published():
     published = {path.name for path in (paths.ROOT / "book").glob("*.ipynb")}
     assert published == {source.name for source in SOURCES}
 
@@ -59,7 +59,7 @@ def test_a_source_has_no_outputs_and_one_parameters_cell(name):
     assert sum("parameters" in tags(cell) for cell in cells) == 1
 
 
-def test_the_page_on_training_offers_every_setting_with_its_default():
+def test_the_training_page_has_every_setting_as_a_parameter_with_its_default():
     defaults = asdict(TrainConfig())
     defaults |= {name: value for name, value in defaults.pop("model").items() if name not in IMAGES}
     offered = inspect_notebook(str(paths.ROOT / "notebooks" / "02_training.ipynb"))
@@ -70,7 +70,7 @@ def test_the_page_on_training_offers_every_setting_with_its_default():
 
 
 @each_page
-def test_a_page_was_executed_to_its_end_without_a_word_on_stderr(name):
+def test_a_page_was_executed_to_its_end_without_output_on_stderr(name):
     page = read(paths.ROOT / "book" / name)
     assert not page["metadata"]["papermill"].get("exception")
     for cell in code_cells(page):
@@ -81,11 +81,11 @@ def test_a_page_was_executed_to_its_end_without_a_word_on_stderr(name):
 
 
 @each_page
-def test_a_page_names_no_folder_of_the_machine_that_made_it(name):
+def test_a_page_names_no_folder_or_memory_address_of_the_machine_that_made_it(name):
     content = (paths.ROOT / "book" / name).read_text()
     assert str(paths.ROOT) not in content
     assert not re.search(r"/(home|root|Users|tmp)/", content)
-    assert " at 0x" not in content  # nor an address in its memory
+    assert " at 0x" not in content
 
 
 @each_page
@@ -104,7 +104,7 @@ def test_every_figure_and_table_keeps_its_numbers_where_nbval_compares_them(name
 
 
 def is_compared(cell):
-    """Say whether nbval compares anything of a cell that could differ: it skips pixels, and their repr is constant."""
+    """Return whether nbval compares anything of a cell that could differ; it skips PNGs, and their repr is constant."""
     pictures = {"image/png", "text/plain"}
     return "nbval-ignore-output" not in tags(cell) and any(
         "image/png" not in output.get("data", {}) or not set(output["data"]) <= pictures for output in cell["outputs"]
@@ -119,7 +119,7 @@ def test_at_least_four_fifths_of_the_printing_cells_are_compared():
 
 
 def check(folder, name, home=None):
-    """Run nbval on one page; return its exit status and what it says."""
+    """Run nbval on one page; return its exit status and output."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}
     if home is not None:
         environment["REPORT_HOME"] = str(home)
@@ -130,13 +130,13 @@ def check(folder, name, home=None):
 
 
 def altered(folder, name, old, new):
-    """Copy a page into `folder` with `old` replaced by `new` where it occurs first; `old` must occur."""
+    """Copy a page into `folder` with the first `old` replaced by `new`."""
     content = (paths.ROOT / "book" / name).read_text()
     assert old in content
     (folder / name).write_text(content.replace(old, new, 1))
 
 
-def test_an_unchanged_page_passes_and_one_changed_digit_fails(tmp_path):
+def test_an_unchanged_page_passes_and_one_wrong_digit_fails(tmp_path):
     shutil.copy(paths.ROOT / "book" / "04_encoder_cost.ipynb", tmp_path)
     status, said = check(tmp_path, "04_encoder_cost.ipynb")
     assert status == 0, said
@@ -146,7 +146,7 @@ def test_an_unchanged_page_passes_and_one_changed_digit_fails(tmp_path):
     assert "2,777,601" in said
 
 
-def test_two_norms_a_block_fail(tmp_path):
+def test_a_network_with_two_norms_a_block_is_found(tmp_path):
     name = "01_model.ipynb"
     altered(tmp_path, name, "ViTConfig(num_heads=num_heads)", "ViTConfig(num_heads=num_heads, share_norm=False)")
     status, said = check(tmp_path, name)
@@ -154,7 +154,7 @@ def test_two_norms_a_block_fail(tmp_path):
     assert "205,066 trainable parameters" in said
 
 
-def test_scaled_weights_fail(tmp_path):
+def test_scaled_weights_are_found(tmp_path):
     shutil.copytree(paths.ROOT / "runs" / "report", tmp_path / "runs" / "report")
     run = load_run(tmp_path / "runs" / "report")
     weights = run.path / "model.safetensors"
@@ -169,7 +169,7 @@ def test_scaled_weights_fail(tmp_path):
     assert "AssertionError" in said
 
 
-def test_the_published_run_says_what_made_it():
+def test_the_published_run_names_a_commit_and_a_clean_tree():
     run = load_run(paths.ROOT / "runs" / "report")
     assert run.manifest["digest"] == run.config.digest
     assert len(run.history) == run.config.epochs
@@ -182,15 +182,15 @@ def test_the_published_run_says_what_made_it():
 def test_the_recipe_was_chosen_by_runs_of_known_settings():
     chosen = study.load("recipe")
     assert chosen.test == "never"
-    assert [row["rung"] for row in chosen.rows.values()] == list(chosen.rungs)
-    for rung, config in chosen.rungs.items():
-        assert rung == ", ".join(f"{name}={value}" for name, value in differences(config, TrainConfig()).items())
+    assert [row["variant"] for row in chosen.rows.values()] == list(chosen.variants)
+    for variant, config in chosen.variants.items():
+        assert variant == ", ".join(f"{name}={value}" for name, value in differences(config, TrainConfig()).items())
     run = load_run(paths.ROOT / "runs" / "report")
     listed = chosen.rows[run.config.digest]
     assert listed["validation_accuracy"] == run.history[-1]["validation_accuracy"]
 
 
-def test_the_readmes_headline_is_what_the_pages_say():
+def test_the_readmes_results_are_those_of_the_pages():
     rows = [line.split("|") for line in (paths.ROOT / "README.md").read_text().splitlines() if " – " in line]
     found = [re.findall(r"\d+(?:\.\d+)?", " ".join(row[1:]).replace("95 %", "")) for row in rows]
     pages = ("03_per_class", "05_seeds", "06_recipe")

@@ -24,7 +24,7 @@ def weights(run):
 
 @pytest.mark.parametrize(("optimizer", "share_norm"), [("muon", True), ("adamw", False)])
 def test_each_seed_of_many_equals_that_seed_alone(quick, tmp_path, monkeypatch, optimizer, share_norm):
-    monkeypatch.setattr(data, "load", lambda split, root=None, load=data.load: [part[:1000] for part in load(split)])
+    monkeypatch.setattr(data, "load", lambda split, load=data.load: [part[:1000] for part in load(split)])
     monkeypatch.setattr(data, "training_split", lambda train_images, _: torch.arange(1000).split([train_images, 488]))
     model = replace(TINY, share_norm=share_norm)
     config = replace(quick, optimizer=optimizer, precision="float32", lr=0.001, model=model)
@@ -59,8 +59,8 @@ def test_gradients_of_many_seeds_are_those_of_each_alone(compiled):
         loss = one.loss_function(images[part], labels[part])
         loss.backward()
         torch.testing.assert_close(losses[seed], loss)
-        for stacked, p in zip(many.model.parameters(), one.model.parameters(), strict=True):
-            torch.testing.assert_close(stacked.grad[seed], p.grad, rtol=1e-4, atol=1e-6)
+        for batched, p in zip(many.model.parameters(), one.model.parameters(), strict=True):
+            torch.testing.assert_close(batched.grad[seed], p.grad, rtol=1e-4, atol=1e-6)
 
 
 def test_the_engine_begins_anew_with_other_seeds():
@@ -77,14 +77,14 @@ def test_the_engine_begins_anew_with_other_seeds():
 KILLED = """
 import json, os, signal, sys
 from vitlib import TrainConfig, train, train_seeds
-engine = sys.modules["vitlib.train"]
-save, count = engine._save_checkpoint, []
+from vitlib.training import checkpoint
+save, count = checkpoint.save, []
 def killing(*arguments):  # between the checkpoints of the second epoch's first and second seed
     count.append(1)
     if len(count) == 4:
         os.kill(os.getpid(), signal.SIGKILL)
     return save(*arguments)
-engine._save_checkpoint = killing
+checkpoint.save = killing
 config = TrainConfig.from_dict(json.loads(sys.argv[1]))
 train_seeds(config, range(2), sys.argv[2], device="cpu", compiled=False, progress=print)
 """
@@ -119,7 +119,7 @@ def test_finished_seeds_are_left_out(quick, tmp_path):
     [
         ([], TINY, r"seeds is \[\], but has to be at least one seed"),
         ([1, 1], TINY, r"seeds is \[1, 1\], but has to be at least one seed, and each only once"),
-        ([1, 2], replace(TINY, dropout=0.1), "dropout is 0.1, but has to be 0 where several seeds train at once"),
+        ([1, 2], replace(TINY, dropout=0.1), "dropout is 0.1, but has to be 0 if several seeds train at once"),
     ],
 )
 def test_seeds_that_cannot_train_together_get_one_sentence(quick, tmp_path, seeds, model, sentence):
@@ -138,7 +138,7 @@ def test_a_log_gets_lines_and_a_terminal_a_bar(monkeypatch, capsys):
 
     show()
     assert capsys.readouterr().out == "compiling\nepoch 1/2   loss 0.5\n"
-    monkeypatch.setattr("vitlib.progress.watched", lambda: True)
+    monkeypatch.setattr("vitlib.training.progress.is_interactive", lambda: True)
     show()
     out, error = capsys.readouterr()
     assert "100/200" in out
@@ -147,13 +147,13 @@ def test_a_log_gets_lines_and_a_terminal_a_bar(monkeypatch, capsys):
 
 
 def test_a_page_that_papermill_executes_gets_lines(monkeypatch):
-    monkeypatch.setattr("vitlib.progress.in_notebook", lambda: True)
+    monkeypatch.setattr("vitlib.training.progress.in_notebook", lambda: True)
     for name in ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG", "REPORT_HOME"):
         monkeypatch.delenv(name, raising=False)
-    from vitlib.training.progress import watched
+    from vitlib.training.progress import is_interactive
 
-    assert not watched()
+    assert not is_interactive()
     monkeypatch.setenv("JPY_SESSION_NAME", "page.ipynb")
-    assert watched()
-    monkeypatch.setenv("REPORT_HOME", "build/cpu")
-    assert not watched()
+    assert is_interactive()
+    monkeypatch.setenv("REPORT_HOME", "build/quick")
+    assert not is_interactive()

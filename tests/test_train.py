@@ -1,5 +1,4 @@
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -10,7 +9,9 @@ import torch
 
 from tests.conftest import TINY
 from vitlib import TrainConfig, ViT, data, load_run, runs, train
-from vitlib.training.engine import _loss_function, _optimizers, _rate
+from vitlib.training import progress
+from vitlib.training.objective import make_loss
+from vitlib.training.optimizers import learning_rate_fraction, make_optimizers
 
 
 @pytest.fixture
@@ -40,15 +41,13 @@ def test_the_same_seed_gives_the_same_run_bit_for_bit(quick, tmp_path, eagerly):
 
 def test_a_run_that_is_never_tested_does_not_open_the_test_set(quick, tmp_path, eagerly, monkeypatch):
     opened = []
-    monkeypatch.setattr(
-        data, "load", lambda split, root=None, load=data.load: opened.append(split) or load(split, root)
-    )
+    monkeypatch.setattr(data, "load", lambda split, load=data.load: opened.append(split) or load(split))
     unseen = eagerly(quick, tmp_path / "unseen", test="never")
     assert opened == ["train"]
     assert set(unseen.metrics) == {"validation"}
     assert eagerly(quick, tmp_path / "unseen", test="never").path == unseen.path
     with pytest.raises(
-        ValueError, match=r"unseen holds a run with test='never' \(asked: 'last'\): name another folder"
+        ValueError, match=r"unseen holds a run with test='never' \(requested: 'last'\): name another folder"
     ):
         eagerly(quick, tmp_path / "unseen")
     seen = eagerly(quick, tmp_path / "seen")
@@ -70,11 +69,11 @@ def test_an_unknown_look_at_the_test_set_gets_one_sentence(quick, tmp_path, eage
         eagerly(quick, tmp_path / "run", test="often")
 
 
-def test_training_leaves_the_callers_random_numbers_alone(quick, tmp_path, eagerly):
+def test_neither_training_nor_loading_a_model_takes_the_callers_random_numbers(quick, tmp_path, eagerly):
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    eagerly(quick, tmp_path / "run")
+    assert eagerly(quick, tmp_path / "run").model.config == quick.model
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -82,8 +81,8 @@ def test_training_leaves_the_callers_random_numbers_alone(quick, tmp_path, eager
 def test_one_batch_can_be_learned_by_heart(optimizer):
     config = TrainConfig(model=TINY, optimizer=optimizer, lr=0.01, precision="float32", batch_size=32)
     model = ViT(config.model)
-    optimizers = _optimizers(model, config)
-    loss_function = _loss_function(model, config, torch.device("cpu"), False, print)
+    optimizers = make_optimizers(model, config)
+    loss_function = make_loss(model, config)
     images, labels = (part[:32] for part in data.load("train"))
     for _ in range(300):
         loss = loss_function(images, labels)
@@ -97,17 +96,19 @@ def test_one_batch_can_be_learned_by_heart(optimizer):
 def test_every_parameter_has_one_optimizer():
     model = ViT(TINY)
     for optimizer in ("muon", "adamw"):
-        groups = [g for o in _optimizers(model, TrainConfig(model=TINY, optimizer=optimizer)) for g in o.param_groups]
+        groups = [
+            g for o in make_optimizers(model, TrainConfig(model=TINY, optimizer=optimizer)) for g in o.param_groups
+        ]
         held = [id(p) for group in groups for p in group["params"]]
         assert sorted(held) == sorted(id(p) for p in model.parameters())
 
 
 def test_a_constant_learning_rate_stays_at_its_peak():
-    assert [_rate(step, 100, 0.02, "constant") for step in (0, 1, 2, 99)] == [0.5, 1.0, 1.0, 1.0]
+    assert [learning_rate_fraction(step, 100, 0.02, "constant") for step in (0, 1, 2, 99)] == [0.5, 1.0, 1.0, 1.0]
 
 
 def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero():
-    rates = [_rate(step, 100, 0.1) for step in range(100)]
+    rates = [learning_rate_fraction(step, 100, 0.1) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == pytest.approx(1)
     assert rates[:10] == sorted(rates[:10])
@@ -129,7 +130,7 @@ def test_another_configuration_never_overwrites(quick, tmp_path, eagerly):
     with pytest.raises(ValueError) as error:
         eagerly(replace(quick, epochs=3), tmp_path / "run")
     assert str(error.value).endswith(
-        "run holds a run with epochs=2 (asked: 3): move that folder away, or give the new run another name."
+        "run holds a run with epochs=2 (requested: 3): move that folder away, or give the new run another name."
     )
     assert weights(load_run(tmp_path / "run")) == before
 
@@ -212,17 +213,19 @@ def test_a_diverged_run_says_so(quick, tmp_path, eagerly):
 def test_the_test_set_is_read_once_after_the_last_epoch(quick, tmp_path, eagerly, monkeypatch):
     events = []
     load = data.load
-    monkeypatch.setattr(data, "load", lambda split, root=None: events.append(split) or load(split, root))
+    monkeypatch.setattr(data, "load", lambda split: events.append(split) or load(split))
     eagerly(quick, tmp_path / "run", progress=events.append)
     assert events.count("test") == 1
     assert all(not str(event).startswith("epoch") for event in events[events.index("test") :])
 
 
-def test_a_page_that_is_being_checked_does_not_train(quick, tmp_path, eagerly, monkeypatch):
-    monkeypatch.setattr(sys.modules["vitlib.train"], "_in_notebook", lambda: True)
-    assert "PYTEST_VERSION" in os.environ
-    with pytest.raises(RuntimeError, match="a page that is being checked does not train: run make report"):
+def test_a_page_under_check_does_not_train(quick, tmp_path, eagerly, monkeypatch):
+    monkeypatch.setattr(progress, "in_notebook", lambda: True)
+    monkeypatch.setenv("VITLIB_CHECKING", "1")
+    with pytest.raises(RuntimeError, match="a page under check does not train: run make report"):
         eagerly(quick, tmp_path / "run")
+    monkeypatch.delenv("VITLIB_CHECKING")
+    assert eagerly(quick, tmp_path / "run").config == quick
 
 
 def test_training_compiles_or_says_that_it_cannot(quick, tmp_path, monkeypatch):

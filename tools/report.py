@@ -1,165 +1,213 @@
-"""What make runs: execute a notebook by its profile, publish a finished rerun, say what came out.
+"""Execute the report's notebooks with a profile, publish a finished rerun, print its result; make runs this.
 
-    python tools/report.py data
-    python tools/report.py check PROFILE
-    python tools/report.py execute PROFILE NOTEBOOK
-    python tools/report.py summary PROFILE
-    python tools/report.py publish PROFILE
-    python tools/report.py alone FOLDER COMMAND...
-
-A profile is a file in profiles/ with a section per notebook: the parameters that differ from the notebook's own. Pages
-and runs of a rerun go to build/PROFILE/. A caller's mistake ends with one sentence and status 1.
+A profile is a file in profiles/ with a section for each notebook whose parameters it changes. `recipe: NAME` in a
+section stands for the settings of that recipe. Pages and runs of a rerun are written to build/PROFILE/.
 """
 
+import argparse
 import fcntl
 import json
 import os
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from command import MistakeError, act
+import inputs
+from command import UserError, exit_on_user_error
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = Path("runs") / "report"  # the run that the report is about
 
 
-def profile(name: str) -> dict[str, dict[str, Any]]:
-    """Return the sections of a profile, each known to be a notebook and each key a parameter of it."""
-    import yaml
-    from papermill import inspect_notebook
+# ---- profiles ------------------------------------------------------------------------------------------------------
 
-    profiles = {p.stem: p for p in sorted((ROOT / "profiles").glob("*.yaml"))}
+
+def profile(name: str) -> dict[str, dict[str, Any]]:
+    """Return the parameters that a profile gives each notebook, recipes expanded; UserError if it is wrong."""
+    import yaml
+
+    profiles = {path.stem: path for path in sorted((ROOT / "profiles").glob("*.yaml"))}
     if name not in profiles:
-        raise MistakeError(f"PROFILE is {name!r}, but has to be one of {', '.join(profiles)}.")
+        raise UserError(f"PROFILE is {name!r}, but has to be one of {', '.join(profiles)}.")
     try:
         sections = yaml.safe_load(profiles[name].read_text())
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise MistakeError(f"profiles/{name}.yaml is not valid YAML: {' '.join(str(error).split())}.") from error
-    if not isinstance(sections, dict):
-        raise MistakeError(
-            f"profiles/{name}.yaml is {sections!r}, but has to hold notebooks, each with its parameters."
+        if not isinstance(sections, dict):
+            raise ValueError(f"it is {sections!r}, but has to hold notebooks with their parameters.")
+        return {notebook: parameters(notebook, section) for notebook, section in sections.items()}
+    except yaml.YAMLError as error:
+        raise UserError(f"profiles/{name}.yaml is not valid YAML: {' '.join(str(error).split())}.") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"profiles/{name}.yaml: {error}") from error
+
+
+def parameters(notebook: str, section: object) -> dict[str, Any]:
+    """Return the parameters that a section of a profile gives a notebook; ValueError if it has no such parameter."""
+    from papermill import inspect_notebook
+
+    notebooks = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+    if notebook not in notebooks:
+        raise ValueError(f"{notebook!r} has to be one of the notebooks {', '.join(notebooks)}.")
+    if not isinstance(section, dict):
+        raise ValueError(f"{notebook} is {section!r}, but has to hold parameters, name: value.")
+    given = dict(section)
+    if "recipe" in given:
+        given = recipe(given.pop("recipe")) | given
+    try:
+        known = sorted(inspect_notebook(str(ROOT / "notebooks" / f"{notebook}.ipynb")))
+    except Exception as error:  # nbformat, jsonschema and papermill have no common error
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"notebooks/{notebook}.ipynb is damaged ({reason}): restore it.") from error
+    for name in given:
+        if name not in known:
+            raise ValueError(f"{notebook} has no parameter {name!r}; it has {', '.join(known)}.")
+    return given
+
+
+def recipe(name: str) -> dict[str, Any]:
+    """Return what a recipe changes of the default settings, those of the network by their own names too."""
+    from vitlib import TrainConfig  # takes seconds, and most profiles name no recipe
+    from vitlib.config import differences
+    from vitlib.studies import recipes
+
+    changed = differences(recipes.load(name), TrainConfig())
+    return {setting.removeprefix("model."): value for setting, value in changed.items()}
+
+
+# ---- pages ---------------------------------------------------------------------------------------------------------
+
+
+def execute(name: str, notebook: str) -> None:
+    """Execute a notebook into build/PROFILE/book/; the page is complete or not written."""
+    output_root = ROOT / "build" / name
+    source, page = ROOT / "notebooks" / f"{notebook}.ipynb", output_root / "book" / f"{notebook}.ipynb"
+    read_page(source)
+    given = profile(name).get(notebook, {})
+    scratch = output_root / "executing" / page.name
+    for folder in (scratch.parent, page.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    os.environ["REPORT_HOME"] = str(output_root)
+    print(f"{notebook}  {', '.join(f'{key}={value!r}' for key, value in given.items())}", flush=True)
+    log = scratch.with_suffix(".inputs")
+    run_papermill(source, scratch, given, inputs.kernel_option(log))
+    made = read_page(scratch)
+    about = made["metadata"]["papermill"]
+    about["input_path"], about["output_path"] = f"notebooks/{page.name}", f"book/{page.name}"
+    made["metadata"]["vitlib"] = {"inputs": inputs.hashes(log, ROOT, output_root)}
+    for cell in made["cells"]:
+        if "nbval-ignore-output" in cell_tags(cell):  # compilers print paths of this machine to stderr
+            cell["outputs"] = [output for output in cell["outputs"] if output.get("name") != "stderr"]
+    scratch.write_text(json.dumps(made, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+    scratch.replace(page)
+    log.unlink()
+    print(f"  done in {about['duration']:.0f} s", flush=True)
+
+
+def run_papermill(source: Path, target: Path, given: dict[str, Any], option: str) -> None:
+    """Execute a notebook with papermill and an option for its kernel; UserError if a cell fails or it is stopped."""
+    import papermill
+    from click import ClickException
+    from nbclient.exceptions import DeadKernelError
+
+    trains = "device" in papermill.inspect_notebook(str(source))  # print its progress; other pages print results
+    bar = {"bar_format": "  cell {n_fmt} of {total_fmt}  {elapsed}", "leave": False}
+    try:
+        papermill.execute_notebook(
+            str(source),
+            str(target),
+            parameters=given,
+            kernel_name="python3",
+            cwd=str(ROOT),
+            stdout_file=SimpleNamespace(write=print_lines, flush=sys.stdout.flush) if trains else None,
+            progress_bar=bar if sys.stderr.isatty() else False,
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL", option],  # no message when the kernel is interrupted
         )
-    notebooks = sorted(p.stem for p in (ROOT / "notebooks").glob("*.ipynb"))
-    for section, values in sections.items():
-        if section not in notebooks:
-            raise MistakeError(
-                f"profiles/{name}.yaml: {section!r} has to be one of the notebooks {', '.join(notebooks)}."
-            )
-        if not isinstance(values, dict):
-            raise MistakeError(
-                f"profiles/{name}.yaml: {section} is {values!r}, but has to hold parameters, name: value."
-            )
-        try:
-            known = sorted(inspect_notebook(str(ROOT / "notebooks" / f"{section}.ipynb")))
-        except Exception as error:  # nbformat, jsonschema and papermill have no error in common
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise MistakeError(f"notebooks/{section}.ipynb is damaged ({reason}): restore it.") from error
-        for key in values:
-            if key not in known:
-                raise MistakeError(
-                    f"profiles/{name}.yaml: {section} has no parameter {key!r}; it has {', '.join(known)}."
-                )
-    return sections
+    except papermill.PapermillExecutionError as error:
+        where = f"The unfinished page is {relative(target)}."
+        raise UserError(f"{source.stem}, cell {error.exec_count}: {error.evalue}\n({where})") from error
+    except ClickException as error:  # raised by strict_papermill.py
+        raise UserError(error.message) from error
+    except DeadKernelError as error:
+        raise UserError(
+            f"{source.stem}: its kernel was killed, probably because the memory is full: free some, or lower the "
+            "profile's batch_size. Run the same command again to continue."
+        ) from error
+
+
+def print_lines(text: str) -> None:
+    """Print the lines of `text` above the progress bar."""
+    from tqdm import tqdm
+
+    for line in text.splitlines():
+        if line.strip():
+            tqdm.write(f"    {line}", file=sys.stdout)
+
+
+def read_page(path: Path) -> dict[str, Any]:
+    """Return a notebook that has metadata and cells; UserError if it is damaged or missing."""
+    try:
+        page = json.loads(path.read_text())
+        for cell in page["cells"]:
+            "".join(cell["source"])
+            cell_tags(cell)
+        page["metadata"].get("papermill")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        remedy = "remove it and run make report again" if "build" in path.parts else "restore it"
+        raise UserError(f"{relative(path)} is missing or damaged: {remedy}.") from error
+    return page
+
+
+def cell_tags(cell: dict[str, Any]) -> list[str]:
+    """Return a cell's tags."""
+    return cell["metadata"].get("tags", [])
+
+
+def source_of(cell: dict[str, Any]) -> str:
+    """Return a cell's source."""
+    return "".join(cell["source"])
+
+
+def page_failures(page: Path, source: Path) -> Iterator[str]:
+    """Yield what is wrong with an executed page: it is not its source, not executed to its end, or lacks its inputs."""
+    from papermill.translators import translate_parameters
+
+    made, remedy = read_page(page), "run make report"
+    about = made["metadata"].get("papermill", {})
+    injected = [cell for cell in made["cells"] if "injected-parameters" in cell_tags(cell)]
+    kept = [cell for cell in made["cells"] if cell not in injected]
+    if [*map(source_of, kept)] != [*map(source_of, read_page(source)["cells"])]:
+        yield f"{relative(page)} differs from {relative(source)}: {remedy}."
+    for cell in injected:
+        wanted = translate_parameters("python3", "python", about.get("parameters", {}), "Parameters")
+        if sorted(source_of(cell).splitlines()) != sorted(wanted.splitlines()):  # the page's JSON is sorted by name
+            yield f"{relative(page)} has other parameters than it was executed with: {remedy}."
+    counts = [cell.get("execution_count") for cell in made["cells"] if cell["cell_type"] == "code"]
+    if about.get("exception", True) or None in counts:
+        yield f"{relative(page)} was not executed to its end: {remedy}."
+    if not isinstance(made["metadata"].get("vitlib", {}).get("inputs"), dict):
+        yield f"{relative(page)} has no record of the data files that it was executed on: {remedy}."
+
+
+# ---- around the pages ----------------------------------------------------------------------------------------------
 
 
 def fetch() -> None:
-    """Make sure that Fashion-MNIST is there and whole, and say where it came from."""
+    """Fetch Fashion-MNIST if it is missing, verify it, and print where it came from."""
     from vitlib import data
 
     try:
         for split in ("train", "test"):
             data.load(split)
     except data.DataError as error:
-        raise MistakeError(str(error)) from error
+        raise UserError(str(error)) from error
     print(f"Fashion-MNIST: all four files are in {data.origin()}, checksums verified.")
 
 
-class Lines:
-    """A text stream that hands each line a cell prints to the progress bar's own printer."""
-
-    def write(self, text: str) -> None:
-        """Print the lines of `text` above the bar."""
-        from tqdm import tqdm
-
-        for line in text.splitlines():
-            if line.strip():
-                tqdm.write(f"    {line}", file=sys.stdout)
-
-    def flush(self) -> None:
-        """Pass on what is held back."""
-        sys.stdout.flush()
-
-
-def execute(name: str, notebook: str) -> None:
-    """Execute a notebook with papermill into build/NAME/book/, whole or not at all."""
-    import papermill
-    from click import ClickException
-    from nbclient.exceptions import DeadKernelError
-
-    home = ROOT / "build" / name
-    source, page = ROOT / "notebooks" / f"{notebook}.ipynb", home / "book" / f"{notebook}.ipynb"
-    read_page(source)
-    parameters = profile(name).get(notebook, {})
-    scratch = home / "executing" / page.name
-    for folder in (scratch.parent, page.parent):
-        folder.mkdir(parents=True, exist_ok=True)
-    os.environ["REPORT_HOME"] = str(home)
-    given = ", ".join(f"{key}={value!r}" for key, value in parameters.items())
-    print(f"{notebook}  {given}", flush=True)
-    bar = {"bar_format": "  cell {n_fmt} of {total_fmt}  {elapsed}", "leave": False}
-    trains = "device" in papermill.inspect_notebook(str(source))  # its lines are news; other pages print results
-    try:
-        papermill.execute_notebook(
-            str(source),
-            str(scratch),
-            parameters=parameters,
-            kernel_name="python3",
-            cwd=str(ROOT),
-            stdout_file=Lines() if trains else None,
-            progress_bar=bar if sys.stderr.isatty() else False,
-            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # not that it was interrupted in the end
-        )
-    except papermill.PapermillExecutionError as error:
-        raise MistakeError(
-            f"{notebook}, cell {error.exec_count}: {error.evalue}\n(The unfinished page is {show(scratch)}.)"
-        ) from error
-    except ClickException as error:  # what strict_papermill.py refuses or stops
-        raise MistakeError(error.message) from error
-    except DeadKernelError as error:
-        raise MistakeError(
-            f"{notebook}: its Python was ended from outside, as happens where the memory is full: make room, or lower "
-            f"the batch_size in profiles/{name}.yaml. The same command goes on from here."
-        ) from error
-    pages = read_page(scratch)
-    noted = pages["metadata"]["papermill"]
-    noted["input_path"], noted["output_path"] = f"notebooks/{page.name}", f"book/{page.name}"
-    for cell in pages["cells"]:
-        if "nbval-ignore-output" in cell["metadata"].get("tags", []):  # compilers write to stderr, with paths
-            cell["outputs"] = [o for o in cell["outputs"] if o.get("name") != "stderr"]
-    scratch.write_text(json.dumps(pages, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
-    scratch.replace(page)
-    print(f"  done in {noted['duration']:.0f} s", flush=True)
-
-
-def read_page(path: Path) -> dict[str, Any]:
-    """Return a notebook, known to have metadata and cells; MistakeError where it is damaged or missing."""
-    try:
-        page = json.loads(path.read_text())
-        for cell in page["cells"]:
-            "".join(cell["source"])
-            cell["metadata"].get("tags", [])
-        page["metadata"].get("papermill")
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        remedy = "remove it and make report again" if "build" in path.parts else "restore it"
-        raise MistakeError(f"{show(path)} is missing or damaged: {remedy}.") from error
-    return page
-
-
-def summary(name: str) -> None:
-    """Say what came out, where it is and how to open it."""
+def summarise(name: str) -> None:
+    """Print the result of a rerun, where its pages are and how to open them."""
     os.environ["REPORT_HOME"] = str(ROOT / "build" / name)
     from vitlib import homework, load_run
 
@@ -169,50 +217,45 @@ def summary(name: str) -> None:
     page = ROOT / "build" / name / "html" / "index.html"
     print(f"\nTest accuracy {ours:.2f} %, test loss {metrics['loss']:.6f}", end="")
     print(f"   (homework: {theirs:.2f} %, {homework.TEST_LOSS:.6f})")
-    print(f"The report:   {show(page)}")
-    print(f"To read it:   python3 -m http.server -d {show(page.parent)} 8000, then open http://localhost:8000")
+    print(f"The report:   {relative(page)}")
+    print(f"To read it:   python3 -m http.server -d {relative(page.parent)} 8000, then open http://localhost:8000")
     print(f"To keep it:   make publish PROFILE={name}      To check the published one: make test")
 
 
 def publish(name: str) -> None:
-    """Put the pages and the run of a finished rerun in the place of the published ones."""
-    home = ROOT / "build" / name
-    os.environ["REPORT_HOME"] = str(home)
+    """Replace the published pages and run by those of a finished rerun."""
+    output_root = ROOT / "build" / name
+    os.environ["REPORT_HOME"] = str(output_root)
     from vitlib import load_run
 
-    wanted = [p.name for p in sorted((ROOT / "notebooks").glob("*.ipynb"))]
-    missing = [page for page in wanted if not (home / "book" / page).is_file()]
+    pages = [path.name for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
+    missing = [page for page in pages if not (output_root / "book" / page).is_file()]
     if missing:
-        raise MistakeError(f"build/{name} is not a finished rerun ({', '.join(missing)} missing): make report first.")
-    for page in wanted:
-        made = read_page(home / "book" / page)
-        if made["metadata"].get("papermill", {"exception": True}).get("exception"):
-            raise MistakeError(f"build/{name}/book/{page} ended in an exception: remove it and make report again.")
-        kept = [c for c in made["cells"] if "injected-parameters" not in c["metadata"].get("tags", [])]
-        source = read_page(ROOT / "notebooks" / page)
-        if ["".join(c["source"]) for c in kept] != ["".join(c["source"]) for c in source["cells"]]:
-            raise MistakeError(f"build/{name}/book/{page} is older than notebooks/{page}: make report first.")
+        raise UserError(f"build/{name} is not a finished rerun ({', '.join(missing)} missing): run make report.")
+    for page in pages:
+        for failure in page_failures(output_root / "book" / page, ROOT / "notebooks" / page):
+            raise UserError(failure)
     try:
         load_run(RUN)
     except ValueError as error:
-        raise MistakeError(str(error)) from error
+        raise UserError(str(error)) from error
     new, old = ROOT / f"{RUN}.new", ROOT / f"{RUN}.old"
     for folder in (new, old):
         shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(home / RUN, new)
+    shutil.copytree(output_root / RUN, new)
     if (ROOT / RUN).exists():
         (ROOT / RUN).rename(old)
     new.rename(ROOT / RUN)
     shutil.rmtree(old, ignore_errors=True)
-    for page in wanted:
+    for page in pages:
         scratch = ROOT / "book" / f".{page}.part"
-        shutil.copyfile(home / "book" / page, scratch)
+        shutil.copyfile(output_root / "book" / page, scratch)
         scratch.replace(ROOT / "book" / page)
-    print(f"Published: {len(wanted)} pages in book/ and {RUN}. Look at them with make html, check them with make test.")
+    print(f"Published {len(pages)} pages in book/, and {RUN}. To read them: make html. To check them: make test.")
 
 
-def alone(folder: str, *command: str) -> None:
-    """Become the given command, and hold a lock on a folder until it and all that it starts have ended."""
+def locked(folder: str, command: list[str]) -> None:
+    """Replace this process by a command that holds a lock on a folder until it and its children have ended."""
     path = ROOT / f"{folder}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     lock, end = os.open(path, os.O_RDWR | os.O_CREAT), time.monotonic() + 5
@@ -220,30 +263,39 @@ def alone(folder: str, *command: str) -> None:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             break
-        except BlockingIOError as error:  # what a kill left may need a moment to end
+        except BlockingIOError as error:  # the children of a killed make may need a moment to end
             if time.monotonic() > end:
-                raise MistakeError(f"Another make is at work in {folder}: wait for it.") from error
+                raise UserError(f"Another make is running in {folder}: wait for it.") from error
             time.sleep(0.1)
     os.set_inheritable(lock, True)
     os.execvp(command[0], command)
 
 
-def show(path: Path) -> str:
-    """Return a path as seen from the project's root."""
+def relative(path: Path) -> str:
+    """Return a path as it is printed: relative to the project's root."""
     return path.relative_to(ROOT).as_posix()
 
 
 def main() -> None:
-    """Run one of the actions."""
-    actions = {
-        "data": fetch,
-        "check": profile,
-        "execute": execute,
-        "summary": summary,
-        "publish": publish,
-        "alone": alone,
-    }
-    act(actions, __doc__.splitlines()[0])
+    """Run the command that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, run, about, *arguments in (
+        ("data", fetch, "fetch and verify Fashion-MNIST"),
+        ("check", profile, "check a profile", "name"),
+        ("execute", execute, "execute a notebook with a profile", "name", "notebook"),
+        ("summary", summarise, "print the result of a rerun", "name"),
+        ("publish", publish, "replace the published pages and run by a rerun's", "name"),
+        ("locked", locked, "run a command that holds a lock on a folder", "folder"),
+    ):
+        command = commands.add_parser(name, help=about)
+        for argument in arguments:
+            command.add_argument(argument)
+        command.set_defaults(run=run)
+    command.add_argument("command", nargs=argparse.REMAINDER)
+    given = vars(parser.parse_args())
+    with exit_on_user_error():
+        given.pop("run")(**given)
 
 
 if __name__ == "__main__":

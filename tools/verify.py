@@ -1,142 +1,27 @@
-"""Follow every published number to where it came from, page to run to weights to data: python tools/verify.py.
+"""Check that the published pages, the run and the tables of results belong together."""
 
-Each number of a page is printed by a cell or glued into a sentence by one. The names that the cell uses lead, statement
-by statement, back to what the notebook reads: the run, the data, a committed file, a derivation. Every link on the way
-is checked; a broken one is named, and the status is 1.
-"""
-
-import ast
-import json
+import argparse
+import math
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-from vitlib import data, load_run, paths
+import report
+from command import exit_on_user_error
+
+from vitlib import data, load_run, paths, runs
 from vitlib.evaluate import evaluate
-from vitlib.runs import Run
+from vitlib.studies import study
 
-# what a name that is imported from vitlib brings onto a page
-ORIGINS = {
-    "ViT": "vitlib/model.py",
-    "ViTConfig": "vitlib/config.py",
-    "TrainConfig": "vitlib/config.py",
-    "calculator": "vitlib/calculator.py",
-    "cost": "vitlib/cost.py",
-    "counters": "vitlib/counters.py",
-    "reconcile": "vitlib/reconcile.py",
-    "homework": "vitlib/homework.json",
-    "recipes": "vitlib/recipes.py",
-    "beside_homework": "vitlib/homework.json",
-    "TransformerEncoder": "vitlib/model.py",
-    "attention": "vitlib/model.py",
-    "data": "Fashion-MNIST",
-    "load_run": "the run",
-    "train": "the run",
-}
-NUMBER = re.compile(r"(?<![\w.])[-+−]?\d+(?:,\d{3})*(?:\.\d+)?(?!\w)")
 GLUED = re.compile(r"\{glue:text\}`(?:([\w.]+)::)?(\w+)(?::[^`]*)?`")
-NO_PROSE = re.compile(r"\$\$.*?\$\$|\$[^$]*\$|\{[\w:]+\}`[^`]*`|`[^`]*`", re.DOTALL)  # formulas, references, code
-MADE_BY = re.compile(r"^\| `([\w./*-]+)`[^|]*\| `([^`]+)` \|", re.MULTILINE)
+NOT_PROVEN = """
+Not proven here: that the code on the pages prints these numbers (make test executes it again), and that the training,
+the studies and the benchmarks took place as their files say (only repeating them can show that)."""
 
-
-# ---- where the numbers of a page come from -------------------------------------------------------------------------
-
-
-def tags(cell: dict[str, Any]) -> list[str]:
-    """Return a cell's tags."""
-    return cell["metadata"].get("tags", [])
-
-
-def text(cell: dict[str, Any]) -> str:
-    """Return a cell's source."""
-    return "".join(cell["source"])
-
-
-def files_read(tree: ast.AST) -> set[str]:
-    """Return the files that a piece of code opens: ``paths.ROOT / "a.csv"``, ``study.load("a")``, or the other pages.
-
-    A name with a part that is computed stands for all files that it fits, a folder for those in it.
-    """
-    found = {"papermill's notes in the pages"} if "paths.home()" in ast.unparse(tree) else set()
-    spelt = set()
-    for node in ast.walk(tree):
-        names, part = [], node
-        while isinstance(part, ast.BinOp) and isinstance(part.op, ast.Div):
-            pieces = part.right.values if isinstance(part.right, ast.JoinedStr) else [part.right]
-            names.append("".join(str(piece.value) if isinstance(piece, ast.Constant) else "*" for piece in pieces))
-            part = part.left
-        if names and ast.unparse(part) == "paths.ROOT":
-            spelt.add("/".join(reversed(names)))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "study.load":
-            name = ast.literal_eval(node.args[0])
-            table = f"studies/results/{name}.csv"
-            if (paths.ROOT / table).is_file() or not (paths.ROOT / "studies" / f"{name}.yaml").is_file():
-                found.add(table)  # else a study of which nothing is trained yet: it gives no number
-    whole = {name for name in spelt if not any(other.startswith(f"{name}/") for other in spelt)}
-    return found.union(*map(files_of, whole))
-
-
-def files_of(name: str) -> set[str]:
-    """Return the files of the project that a name with ``*`` fits, those in a folder, or else the name itself."""
-    pattern = f"{name}/*" if (paths.ROOT / name).is_dir() else name
-    return {paths.show(path) for path in paths.ROOT.glob(pattern)} if "*" in pattern else {name}
-
-
-def origins(page: dict[str, Any]) -> tuple[dict[int, set[str]], dict[str, set[str]]]:
-    """Return what the numbers of a page come from: of each cell by its place, and of each glued key."""
-    known: dict[str, set[str]] = {}
-    of_cell, of_key = {}, {}
-
-    def of(tree: ast.AST) -> set[str]:
-        nodes = [*ast.walk(tree)]
-        inner = [node.target for node in nodes if isinstance(node, ast.comprehension)]
-        own = {node.id for target in inner for node in ast.walk(target) if isinstance(node, ast.Name)}
-        names = {node.id for node in nodes if isinstance(node, ast.Name)} - own
-        return files_read(tree).union(*(known.get(name, set()) for name in names))
-
-    for place, cell in enumerate(page["cells"]):
-        if cell["cell_type"] != "code":
-            continue
-        of_cell[place] = set()
-        for statement in ast.parse(text(cell)).body:
-            if isinstance(statement, ast.ImportFrom) and (statement.module or "").startswith("vitlib"):
-                for name in statement.names:
-                    known[name.asname or name.name] = {ORIGINS[name.name]} if name.name in ORIGINS else set()
-                continue
-            found = of(statement)
-            if "parameters" in tags(cell):
-                found = {"the page's parameters"}
-            of_cell[place] |= found
-            for node in ast.walk(statement):
-                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                    known[node.id] = found
-                elif isinstance(node, ast.FunctionDef):
-                    known[node.name] = found
-                elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "append":
-                    name = ast.unparse(node.func.value)  # rows.append(...)
-                    known[name] = known.get(name, set()) | found
-                elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "glue":
-                    of_key[ast.literal_eval(node.args[0])] = of(node.args[1])
-    return of_cell, of_key
-
-
-def printed(cell: dict[str, Any]) -> list[str]:
-    """Return the numbers that a cell prints or tabulates."""
-    words = []
-    for output in cell["outputs"]:
-        if not output.get("metadata", {}).get("scrapbook"):
-            shown = output.get("data", {})
-            words += [*output.get("text", []), *shown.get("text/markdown", [])]
-    return NUMBER.findall("".join(words))
-
-
-def typed(page: dict[str, Any]) -> list[str]:
-    """Return the numbers that the sentences of a page spell themselves: sizes, names, settings, no results."""
-    prose = "\n".join(text(cell) for cell in page["cells"] if cell["cell_type"] == "markdown")
-    return NUMBER.findall(NO_PROSE.sub("", prose))
+Pages = dict[str, dict[str, Any]]
+Fail = Callable[[str], None]  # takes the sentence of one failure
 
 
 def glued(page: dict[str, Any]) -> dict[str, str]:
@@ -146,222 +31,114 @@ def glued(page: dict[str, Any]) -> dict[str, str]:
         for output in cell.get("outputs", []):
             name = output.get("metadata", {}).get("scrapbook", {}).get("name")
             if name:
-                shown = next(value for kind, value in output["data"].items() if kind.endswith("text/plain"))
-                values[name] = "".join(shown).strip("'")
+                stored = next(value for kind, value in output["data"].items() if kind.endswith("text/plain"))
+                values[name] = "".join(stored).strip("'")
     return values
 
 
-def quoted(content: str, own: str) -> set[tuple[str, str]]:
-    """Return the glued numbers that a text quotes: the page each is of, and its key."""
-    return {(page.removesuffix(".ipynb") or own, key) for page, key in GLUED.findall(content)}
+def check_pages(pages: Pages, fail: Fail) -> str:
+    """Check that each page equals its source, cell for cell, and was executed to its end."""
+    for name in (f"{stem}.ipynb" for stem in pages):
+        for failure in report.page_failures(paths.ROOT / "book" / name, paths.ROOT / "notebooks" / name):
+            fail(failure)
+    return f"{len(pages)} pages equal their sources and were executed to their end"
 
 
-# ---- links ---------------------------------------------------------------------------------------------------------
+def check_inputs(pages: Pages, fail: Fail) -> str:
+    """Check that the data files are those that the pages were executed on, and committed."""
+    recorded = {name: page["metadata"].get("vitlib", {}).get("inputs", {}) for name, page in pages.items()}
+    found = {path: paths.ROOT / path for path in sorted({path for files in recorded.values() for path in files})}
+    digests = {path: runs.sha256(file) for path, file in found.items() if file.is_file()}
+    for name, files in recorded.items():
+        for path, digest in files.items():
+            if digests.get(path) != digest:
+                fail(f"book/{name}.ipynb was executed on another {path}: restore the file or run make report.")
+    executed = f"{len(found)} data files are those that the pages were executed on"
+    if git("rev-parse", "--show-toplevel") != [str(paths.ROOT)]:
+        return f"{executed} (whether they are committed is not known without git)"
+    committed = {*git("ls-tree", "-r", "--name-only", "HEAD")} - {*git("diff", "--name-only", "HEAD")}
+    for path in found:
+        if path not in committed:
+            fail(f"{path} is not as committed: restore or commit it.")
+    return f"{executed}, and committed"
 
 
-def parameters_of(page: dict[str, Any]) -> dict[str, Any]:
-    """Return a page's parameters: the defaults, and over them what was injected."""
-    found = {}
-    for cell in page["cells"]:
-        if {"parameters", "injected-parameters"} & set(tags(cell)):
-            for statement in ast.parse(text(cell)).body:
-                target = statement.target if isinstance(statement, ast.AnnAssign) else statement.targets[0]
-                found[target.id] = ast.literal_eval(statement.value)
-    return found
-
-
-def check_page(name: str, page: dict[str, Any]) -> Iterator[str]:
-    """Say what is wrong between a page and its source."""
-    source = json.loads((paths.ROOT / "notebooks" / f"{name}.ipynb").read_text())
-    kept = [text(cell) for cell in page["cells"] if "injected-parameters" not in tags(cell)]
-    if kept != [text(cell) for cell in source["cells"]]:
-        yield f"book/{name}.ipynb is not what notebooks/{name}.ipynb says: make report, then make publish"
-    noted = page["metadata"].get("papermill", {"exception": True})
-    if noted.get("exception"):
-        yield f"book/{name}.ipynb was not executed to its end"
-    given = parameters_of(page)
-    for key, value in noted.get("parameters", {}).items():
-        if given.get(key) != value:
-            yield f"book/{name}.ipynb has {key}={given.get(key)!r}, but was executed with {value!r}"
-    of_cell, of_key = origins(page)
-    for place, found in of_cell.items():
-        if not found and printed(page["cells"][place]):
-            yield f"book/{name}.ipynb, cell {place}: prints numbers that come from nothing that is known"
-    for key, found in of_key.items():
-        if not found and NUMBER.search(glued(page).get(key, "")):
-            yield f"book/{name}.ipynb: {key} comes from nothing that is known"
-
-
-def git(*arguments: str) -> str | None:
-    """Return what git says of the project, None where it fails."""
-    done = subprocess.run(["git", "-C", str(paths.ROOT), *arguments], capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
-def has_git() -> bool:
-    """Return whether the project is a git checkout of its own."""
-    top = git("rev-parse", "--show-toplevel")
-    return top is not None and Path(top) == paths.ROOT
-
-
-def has_history() -> bool:
-    """Return whether the checkout has all commits."""
-    return has_git() and git("rev-parse", "--is-shallow-repository") == "false"
-
-
-def check_file(name: str, makers: dict[str, str]) -> Iterator[str]:
-    """Say what is wrong with a committed file that pages read."""
-    path = paths.ROOT / name
-    if not path.is_file():
-        yield f"{name} is not there"
-        return
+def git(*arguments: str) -> list[str]:
+    """Return the lines that git prints about the project, none if it fails."""
     try:
-        content = path.read_text()
-        if path.suffix == ".json":
-            json.loads(content)
-    except ValueError as error:
-        yield f"{name} is damaged ({error})"
-    if path.parts[-2] != "vitlib" and name not in makers:
-        yield f"{name} has no maker: book/reproduce.md names none"
-    if has_git():
-        if git("ls-files", "--error-unmatch", name) is None:
-            yield f"{name} is not committed"
-        elif git("status", "--porcelain", "--", name):
-            yield f"{name} is not as committed: restore or commit it"
+        done = subprocess.run(["git", "-C", paths.ROOT, *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    return done.stdout.splitlines()
 
 
-def check_run(run: Run) -> Iterator[str]:
-    """Say what is wrong between a run, the code that made it and the data."""
-    name = paths.show(run.path)
-    for start in run.manifest["starts"]:
-        commit = start["code"]["commit"]
-        if start["code"]["clean"] is not True:
-            yield f"{name} was made by code that is in no commit"
-        elif has_history() and git("cat-file", "-e", f"{commit}^{{commit}}") is None:
-            yield f"{name} was made by commit {commit[:12]}, which is not in this repository"
-        if start["data_sha256"] != data.SHA256:
-            yield f"{name} was made from other data than vitlib/fashion_mnist.json pins"
+def check_run(pages: Pages, fail: Fail) -> str:
+    """Check that the run's checksums hold and that its weights give its metrics."""
+    run = load_run(report.RUN)
+    found = evaluate(run, *data.load("test"))
+    for name in ("loss", "correct", "total"):
+        ours, stored = getattr(found, name), run.metrics[name]
+        if ours != stored and not (name == "loss" and math.isclose(ours, stored, abs_tol=1e-9)):
+            fail(f"The weights of {report.RUN} give {name} {ours}, but its metrics.json has {stored}.")
+    return f"the checksums of {report.RUN} hold, and its weights give its test loss and counts"
 
 
-def check_quotes(pages: dict[str, dict[str, Any]], run: Run) -> Iterator[str]:
-    """Say where pages and the run say different things."""
-    correct, total, last = run.metrics["correct"], run.metrics["total"], run.history[-1]
-    of_run = {
-        ("03_per_class", "accuracy"): round(100 * sum(correct) / sum(total), 2),
-        ("03_per_class", "loss"): round(run.metrics["loss"], 6),
-        ("03_per_class", "total"): sum(total),
-        ("02_training", "epochs"): run.config.epochs,
-        ("02_training", "train_images"): run.config.train_images,
-        ("02_training", "validation_accuracy"): round(100 * last["validation_accuracy"], 2),
-        ("02_training", "validation_loss"): round(last["validation_loss"], 4),
-        ("02_training", "train_loss"): round(last["train_loss"], 4),
-    }
-    for (page, key), value in of_run.items():
-        shown = glued(pages[page]).get(key)
-        if shown != repr(value):
-            yield f"book/{page}.ipynb says {key} = {shown}, {paths.show(run.path)} says {value!r}"
-    listed = json.dumps(pages["provenance"]["cells"])
-    start = run.manifest["starts"][-1]
-    for what, value in (
-        ("settings", run.config.digest),
-        ("weights", run.manifest["weights_sha256"][:16]),
-        ("code", start["code"]["commit"][:12]),
-    ):
-        if f"`{value}" not in listed:
-            yield f"book/provenance.ipynb does not name the {what} of {paths.show(run.path)}, {value}"
+def check_studies(pages: Pages, fail: Fail) -> str:
+    """Check that each row of the studies' results is a run that the study's file asks for."""
+    tables, rows = sorted((paths.ROOT / "studies" / "results").glob("*.csv")), 0
+    for table in tables:
+        asked = study.load(f"studies/{table.stem.removesuffix('-epochs')}.yaml").runs
+        known = {config.digest: (variant, config.seed) for variant, config in asked}
+        for row in study.read(table):
+            rows += 1
+            if known.get(row["digest"]) != (row["variant"], row["seed"]):
+                which = f"{row['variant']!r}, seed {row['seed']}, digest {row['digest']}"
+                fail(f"{paths.relative(table)} has a row that is no run of its study: {which}.")
+    return f"{rows} rows of {len(tables)} tables are runs that their study files ask for"
 
 
-def check_weights(run: Run) -> Iterator[str]:
-    """Say where the weights, applied to the data, do not give the run's results."""
-    images, labels = data.load("test")
-    found = evaluate(run, images, labels)
-    for what, ours, stored in (
-        ("loss", found.loss, run.metrics["loss"]),
-        ("correct", found.correct, run.metrics["correct"]),
-        ("total", found.total, run.metrics["total"]),
-    ):
-        if ours != stored and not (what == "loss" and abs(ours - stored) < 1e-9):
-            yield f"{paths.show(run.path)}: its weights give {what} {ours}, its metrics.json says {stored}"
+def check_quotes(pages: Pages, fail: Fail) -> str:
+    """Check that each number that a page quotes is glued by the page that it names."""
+    keys, quotes = {name: glued(page) for name, page in pages.items()}, 0
+    for path in sorted((paths.ROOT / "book").glob("*.*")):
+        found = {*GLUED.findall(path.read_text())} if path.suffix in (".md", ".ipynb") else set()
+        for page, key in sorted(found):
+            if key not in keys.get(page.removesuffix(".ipynb") or path.stem, {}):
+                fail(f"{paths.relative(path)} quotes {key} of {page or path.name}, which does not glue it.")
+        quotes += len(found)
+    return f"{quotes} quoted numbers are glued by the pages that they name"
 
 
-# ---- all of it -----------------------------------------------------------------------------------------------------
+def check_data(pages: Pages, fail: Fail) -> str:
+    """Check the checksums of Fashion-MNIST."""
+    for split in ("train", "test"):
+        data.load(split)
+    return f"{len(data.SHA256)} files of Fashion-MNIST have their checksums"
 
 
 def verify() -> list[str]:
-    """Print where every published number came from; return what is wrong, a sentence a broken link."""
-    wrong, files, names = [], set(), set()
-    book = paths.ROOT / "book"
-    try:
-        pages = {path.stem: json.loads(path.read_text()) for path in sorted(book.glob("*.ipynb"))}
-        values = {name: glued(page) for name, page in pages.items()}
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        return [f"a page in book/ is damaged ({error}): restore it"]
-    made = MADE_BY.findall((book / "reproduce.md").read_text())  # a name may hold *
-    makers = {name: command for pattern, command in made for name in files_of(pattern)}
-    for name, page in pages.items():
-        wrong += check_page(name, page)
-        of_cell, of_key = origins(page)
-        run_name = parameters_of(page).get("run_name")
-        if run_name:
-            names.add(run_name)
-        print(f"\nbook/{name}.ipynb")
-        for place, found in of_cell.items():
-            cell = page["cells"][place]
-            count = len(printed(cell))
-            drawn = any("image" in kind for output in cell["outputs"] for kind in output.get("data", {}))
-            files |= {origin for origin in found if "/" in origin}
-            if count or drawn:
-                what = f"{count:4d} numbers" if count else "    a figure"
-                print(f"  cell {place:2d}: {what}  <- {told(found, run_name)}")
-        for key, found in of_key.items():
-            if NUMBER.search(values[name].get(key, "")):
-                print(f"  {key} = {values[name][key]}  <- {told(found, run_name)}")
-        print(f"  in its sentences, as sizes, names or settings: {', '.join(typed(page)) or 'none'}")
-    for path in (*sorted(book.glob("*.md")), *sorted(book.glob("*.ipynb"))):
-        content = path.read_text()
-        for page, key in sorted(quoted(content, path.stem)):
-            if key not in values.get(page, {}):
-                wrong.append(f"{paths.show(path)} quotes {key} of {page}, which nothing glues")
-    print("\nWhat they come from")
-    for name in sorted(files):
-        wrong += check_file(name, makers)
-        changed = git("log", "-1", "--format=commit %h", "--", name) if has_git() else ""
-        print(f"  {name}  {changed or ''}  {makers.get(name, '')}".rstrip())
-    for name in sorted(names):
+    """Print a line for each check; return a sentence for each failure."""
+    pages = {path.stem: report.read_page(path) for path in sorted((paths.ROOT / "book").glob("*.ipynb"))}
+    failures: list[str] = []
+    for check in (check_pages, check_inputs, check_run, check_studies, check_quotes, check_data):
+        before, checked = len(failures), ""
         try:
-            run = load_run(f"runs/{name}")
-        except ValueError as error:
-            wrong.append(str(error))
-            continue
-        wrong += check_run(run)
-        wrong += check_quotes(pages, run)
-        commits = ", ".join(start["code"]["commit"][:12] for start in run.manifest["starts"])
-        weights = run.manifest["weights_sha256"][:16]
-        print(f"  runs/{name}  settings {run.config.digest}  weights {weights}  code {commits}")
-        if not wrong:
-            wrong += check_weights(run)
-            print(f"  runs/{name}: its weights, applied to the test images again, give the stored loss and counts")
-    for file, digest in data.SHA256.items():
-        print(f"  Fashion-MNIST {file}  SHA-256 {digest[:16]}…")
-    return wrong
-
-
-def told(found: set[str], run_name: str | None) -> str:
-    """Return origins in words."""
-    return ", ".join(sorted(origin.replace("the run", f"runs/{run_name}") for origin in found))
+            checked = check(pages, failures.append)
+        except (ValueError, data.DataError) as error:
+            failures.append(str(error))
+        failed = len(failures) - before
+        print(f"{check.__name__.removeprefix('check_'):9}{f'{failed} failed' if failed else checked}", flush=True)
+    return failures
 
 
 def main() -> None:
-    """Verify, and end with the broken links."""
-    if len(sys.argv) > 1:
-        sys.exit(f"\n{len(sys.argv) - 1} arguments are given, but it takes none.")
-    try:
-        wrong = verify()
-    except (data.DataError, OSError) as error:
-        sys.exit(f"\n{error}")
-    if wrong:
-        sys.exit("\nBroken:\n" + "\n".join(f"  {sentence}" for sentence in wrong))
-    print("\nEvery link holds, from the pages to the run, its weights and the data.")
+    """Verify, and exit with the failures."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    with exit_on_user_error():
+        failures = verify()
+    print(NOT_PROVEN)
+    if failures:
+        sys.exit("\n" + "\n".join(failures))
 
 
 if __name__ == "__main__":

@@ -188,7 +188,7 @@ class TrainConfig:
         """
         require(isinstance(values, dict), "configuration", values, "settings by name")
         require(isinstance(values.get("model", {}), dict), "model", values.get("model"), "settings by name")
-        given = BASELINE | _flatten(values)
+        given: dict[str, Any] = BASELINE | _flatten(values)
         current = {old: new for new, old in RENAMED.items()}
         given = {current.get(name, name): value for name, value in given.items()}
         model = {name.removeprefix("model."): given.pop(name) for name in [*given] if name.startswith("model.")}

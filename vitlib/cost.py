@@ -1,26 +1,27 @@
-r"""What the network costs, derived from its dimensions alone, operation by operation and for one image.
+r"""The cost of the network for one image, derived from its dimensions alone, operation by operation.
 
 Conventions:
 
-- A MAC (multiply-accumulate) is one multiplication whose product is added to a sum, in a product of matrices: an
-  (R, S) times an (S, T) matrix takes R S T of them. Nothing else counts MACs.
-- A FLOP is one elementary operation on numbers: a MAC is two (with a bias, the sum starts from it, so that adding it
-  is one of the two); an addition, multiplication, division, comparison, root, exponential or error function is one.
-- Activations are the numbers that an operation writes, `reads` those that it reads besides its parameters. Bytes are
-  those of both and of the parameters, 4 each, as if every operation began and ended in memory.
-
-A count is a sum of products of factors in the order in which a teacher would write them, and nothing but data. The
-same data gives the LaTeX with symbols, the LaTeX with numbers put in, the value, sympy's expression, and the
-JSON from which the page's script computes.
+- A MAC (multiply-accumulate) is one multiplication and one addition in a matrix product: multiplying an (R, S) matrix
+  by an (S, T) matrix takes R S T MACs. Only matrix products have MACs.
+- A FLOP is one elementary operation: a MAC is two FLOPs (with a bias, the sum starts from it, so that its addition is
+  included); an addition, multiplication, division, comparison, root, exponential or error function is one.
+- `activations` are the numbers that an operation writes, `reads` those that it reads besides its parameters. `bytes`
+  are both and the parameters, 4 bytes each, as if no operation found its input in a cache.
 
 Symbols: N tokens, D width, H heads, F width of the MLP's hidden layer, L encoder layers, M patches, P patch size,
-C channels, Y classes. No MAC and no parameter depends on H: H heads of D / H numbers cost what D numbers cost.
+C channels, Y classes. H appears in no MAC and no parameter: H heads of width D / H cost what one head of width D costs.
+
+Each count is written once, as a sum of products of symbols. From this data come its value, its LaTeX, its SymPy
+expression, and the calculator that runs in the browser.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import chain, groupby
 from typing import Any
 
 import sympy
@@ -28,13 +29,232 @@ import sympy
 from vitlib.config import ViTConfig
 
 BYTES = 4  # of a float32
+KINDS = ("macs", "parameters", "flops", "activations", "reads")
 
-Factor = int | str  # a number, or the symbol of a dimension
-Product = tuple[Factor, ...]
+Product = tuple[Any, ...]  # factors: integers, and symbols as strings of one letter
+Sum = tuple[Product, ...]
+Counts = dict[str, Sum]  # by kind; a kind that is missing counts nothing
+Operation = tuple[str, str, Counts]  # name, LaTeX, counts
+
+
+# ---- the derivation ------------------------------------------------------------------------------------------------
+
+
+@cache
+def _encoder_layer(share_norm: bool) -> tuple[Operation, ...]:
+    """List the operations of one encoder layer in symbols; a shared second norm adds no parameters."""
+    norm = _norm("N")
+    second_norm = {kind: count for kind, count in norm.items() if kind != "parameters"} if share_norm else norm
+    scores, tokens = ("H", "N", "N"), ("N", "D")
+    return (
+        ("Norm 1", r"\mathrm{LN}(X)", norm),
+        ("Query", r"X W_Q", _linear("N", inputs="D", outputs="D")),
+        ("Key", r"X W_K", _linear("N", inputs="D", outputs="D")),
+        ("Value", r"X W_V", _linear("N", inputs="D", outputs="D")),
+        ("Scores", r"Q K^\top", _matmul("N", "N", "D", reads=((2, *tokens),), writes=scores)),
+        ("Scale", r"S / \sqrt{K}", _elementwise(1, *scores)),
+        ("Softmax", r"\mathrm{softmax}(S)", _elementwise(5, *scores)),
+        ("Weighted sum", r"A V", _matmul("N", "N", "D", reads=(scores, tokens), writes=tokens)),
+        ("Output projection", r"Z W_O", _linear("N", inputs="D", outputs="D")),
+        ("Residual 1", r"X + \cdot", _elementwise(1, *tokens, inputs=2)),
+        ("Norm 2", r"\mathrm{LN}(X')", second_norm),
+        ("MLP, first layer", r"X' W_1", _linear("N", inputs="D", outputs="F")),
+        ("GELU", r"x \, \Phi(x)", _elementwise(5, "N", "F")),
+        ("MLP, second layer", r"G W_2", _linear("N", inputs="F", outputs="D")),
+        ("Dropout", r"\text{(training only)}", {}),
+        ("Residual 2", r"X' + \cdot", _elementwise(1, *tokens, inputs=2)),
+    )
+
+
+@cache
+def _model(share_norm: bool) -> tuple[Operation, ...]:
+    """List the operations of the whole network in symbols: embedding, L encoder layers, classifier."""
+    layers = tuple(
+        (name, latex, {kind: tuple(("L", *product) for product in count) for kind, count in counts.items()})
+        for name, latex, counts in _encoder_layer(share_norm)
+    )
+    return (
+        ("Patch projection", r"X_P W_E", _linear("M", inputs="PPC", outputs="D")),
+        ("Class token", r"x_{\mathrm{class}}", {"parameters": (("D",),), "activations": (("D",),)}),
+        ("Positions", r"+ E_{\mathrm{pos}}", _elementwise(1, "N", "D") | {"parameters": (("N", "D"),)}),
+        *layers,
+        ("Final norm", r"\mathrm{LN}(x)", _norm()),
+        ("Head", r"x W_Y", _linear(inputs="D", outputs="Y")),
+    )
+
+
+def _linear(*vectors: str, inputs: str, outputs: str) -> Counts:
+    """Count a linear layer with bias, such as from N vectors of P P C numbers (``"N", inputs="PPC"``) to D each."""
+    read = (*vectors, *inputs)
+    return {
+        "macs": ((*read, outputs),),
+        "parameters": ((*inputs, outputs), (outputs,)),
+        "flops": ((2, *read, outputs),),
+        "activations": ((*vectors, outputs),),
+        "reads": (read,),
+    }
+
+
+def _matmul(*macs: str, reads: Sum, writes: Product) -> Counts:
+    """Count a product of two activations."""
+    return {"macs": (macs,), "flops": ((2, *macs),), "activations": (writes,), "reads": reads}
+
+
+def _norm(*vectors: str) -> Counts:
+    """Count a LayerNorm over D numbers.
+
+    Per number 7 FLOPs: add to the mean, subtract the mean, square, add to the variance, multiply by the reciprocal
+    root, scale, shift. Per vector 5: two divisions by D, add epsilon, root, reciprocal.
+    """
+    size = (*vectors, "D")
+    return {
+        "parameters": ((2, "D"),),
+        "flops": ((7, *size), (5, *vectors)),
+        "activations": (size,),
+        "reads": (size,),
+    }
+
+
+def _elementwise(flops: int, *size: str, inputs: int = 1) -> Counts:
+    """Count an operation that computes each number from `inputs` numbers in `flops` operations.
+
+    Softmax takes 5: maximum, difference, exponential, sum, quotient. GELU takes 5: divide by the root of two, error
+    function, add one, halve, multiply by x.
+    """
+    return {"flops": _sum([((flops, *size),)]), "activations": (size,), "reads": _sum([((inputs, *size),)])}
+
+
+# ---- its values ----------------------------------------------------------------------------------------------------
+
+
+class Count(int):
+    """A count: an integer that knows its derivation."""
+
+    products: Sum
+    values: dict[str, int]
+
+    def __new__(cls, products: Sum, values: dict[str, int]) -> "Count":
+        """Evaluate a sum of products at the values of its symbols."""
+        count = super().__new__(cls, _evaluate(products, values))
+        count.products, count.values = products, values
+        return count
+
+    @property
+    def symbols(self) -> str:
+        r"""LaTeX with symbols, as in ``3 \, N D^{2}``; ``0`` for nothing."""
+        return " + ".join(map(_latex, self.products)) or "0"
+
+    @property
+    def factors(self) -> str:
+        r"""LaTeX with values, as in ``3 \times 50 \times 64 \times 64``; ``0`` for nothing."""
+        factors = ([str(self.values.get(f, f)) for f in product] for product in self.products)
+        return " + ".join(map(r" \times ".join, factors)) or "0"
+
+    @property
+    def expression(self) -> sympy.Expr:
+        """SymPy's expression, in positive integer symbols."""
+        symbols = {name: sympy.Symbol(name, integer=True, positive=True) for name in self.values}
+        products = (sympy.prod([symbols.get(f, f) for f in product]) for product in self.products)
+        return sum(products, start=sympy.Integer(0))
+
+
+@dataclass(frozen=True)
+class Row:
+    r"""An operation: its name, its LaTeX such as ``Q K^\top``, and its counts for one image."""
+
+    name: str
+    operation: str
+    macs: Count
+    parameters: Count
+    flops: Count
+    activations: Count
+    reads: Count
+
+    @property
+    def symbols(self) -> str:
+        """The MACs in LaTeX, with symbols."""
+        return self.macs.symbols
+
+    @property
+    def factors(self) -> str:
+        """The MACs in LaTeX, with values."""
+        return self.macs.factors
+
+    @property
+    def bytes(self) -> int:
+        """Bytes moved in float32, if nothing stays in a cache between two operations."""
+        return BYTES * (self.reads + self.parameters + self.activations)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Operations in the order of computation, and their totals for one image."""
+
+    operations: tuple[Operation, ...]
+    values: dict[str, int]  # of the symbols
+
+    @cached_property
+    def rows(self) -> tuple[Row, ...]:
+        """The operations with their counts."""
+        return tuple(
+            Row(name, latex, **{kind: Count(counts.get(kind, ()), self.values) for kind in KINDS})
+            for name, latex, counts in self.operations
+        )
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of all rows."""
+        return self.total("macs")
+
+    @property
+    def parameters(self) -> int:
+        """Trainable parameters of all rows."""
+        return self.total("parameters")
+
+    def total(self, kind: str) -> int:
+        """Return the sum over all rows of macs, parameters, flops, activations, reads or bytes."""
+        if kind == "bytes":
+            return BYTES * sum(map(self.total, ("reads", "parameters", "activations")))
+        return sum([_evaluate(counts[kind], self.values) for *_, counts in self.operations if kind in counts])
+
+    def __getitem__(self, name: str) -> Row:
+        """Return the row of that name; the KeyError for an unknown one lists the names."""
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise KeyError(f"{name!r}: the rows are {', '.join(row.name for row in self.rows)}")
+
+    def merged(self, names: Iterable[str], name: str, operation: str) -> "Table":
+        """Return the table with some rows added up into one, in the place of the first.
+
+        The homework has one row for Q, K and V.
+
+        Raises:
+            KeyError: there is no row of such a name.
+        """
+        parts = [self[part].name for part in names]
+        merged = [counts for part, _, counts in self.operations if part in parts]
+        counts = {kind: _sum(c.get(kind, ()) for c in merged) for kind in KINDS}
+        operations = [
+            (name, operation, counts) if row[0] == parts[0] else row
+            for row in self.operations
+            if row[0] not in parts[1:]
+        ]
+        return Table(tuple(operations), self.values)
+
+
+def encoder_layer(config: ViTConfig) -> Table:
+    """Derive the cost of one encoder layer (the report's page 04_encoder_cost)."""
+    return Table(_encoder_layer(config.share_norm), dimensions(config))
+
+
+def model(config: ViTConfig) -> Table:
+    """Derive the cost of the whole network; the rows of its encoder layers are those of one layer, times L."""
+    return Table(_model(config.share_norm), dimensions(config))
 
 
 def dimensions(config: ViTConfig) -> dict[str, int]:
-    """Return the value of every symbol that a count can contain."""
+    """Return the value of every symbol."""
     return {
         "N": config.num_tokens,
         "D": config.embed_dim,
@@ -48,307 +268,25 @@ def dimensions(config: ViTConfig) -> dict[str, int]:
     }
 
 
-@dataclass(frozen=True)
-class Count:
-    """A sum of products of factors, and the values of its symbols; ``int(count)`` is its value."""
-
-    products: tuple[Product, ...]
-    values: dict[str, int]
-
-    def __int__(self) -> int:
-        """Return the value."""
-        return _value(self.products, self.values)
-
-    @property
-    def symbols(self) -> str:
-        r"""LaTeX with symbols, as in ``3 \, N D^{2}``; ``0`` where nothing is counted."""
-        return " + ".join(map(_latex, self.products)) or "0"
-
-    @property
-    def factors(self) -> str:
-        r"""LaTeX with the numbers put in, as in ``3 \times 50 \times 64 \times 64``; ``0`` where nothing is counted."""
-        put_in = ([str(self.values.get(f, f)) for f in product] for product in self.products)
-        return " + ".join(r" \times ".join(numbers) for numbers in put_in) or "0"
-
-    @property
-    def expression(self) -> sympy.Expr:
-        """The count as an expression of sympy's, in positive whole symbols."""
-        products = (
-            sympy.prod([f if isinstance(f, int) else sympy.Symbol(f, integer=True, positive=True) for f in product])
-            for product in self.products
-        )
-        return sum(products, start=sympy.Integer(0))
+# ---- sums of products ----------------------------------------------------------------------------------------------
 
 
-def _value(products: tuple[Product, ...], values: dict[str, int]) -> int:
-    return sum([math.prod(map(values.get, product, product)) for product in products])  # a number stands for itself
+def _evaluate(products: Sum, values: dict[str, int]) -> int:
+    return sum([math.prod(map(values.get, product, product)) for product in products])  # a number is its own default
 
 
-def _added(a: tuple[Product, ...], b: tuple[Product, ...]) -> tuple[Product, ...]:
-    """Return the sum; equal products become one with a number in front, as in ``3 N D D``."""
-    counted: dict[Product, int] = {}
-    for number, rest in map(_split, a + b):
-        counted[rest] = counted.get(rest, 0) + number
-    return tuple((n, *rest) if n > 1 else rest for rest, n in counted.items())
-
-
-def _split(product: Product) -> tuple[int, Product]:
-    """Return a product's numbers multiplied, and its symbols."""
-    return math.prod(f for f in product if isinstance(f, int)), tuple(f for f in product if isinstance(f, str))
+def _sum(counts: Iterable[Sum]) -> Sum:
+    """Add up; equal products become one with a coefficient, as in ``3 N D D``."""
+    coefficients: Counter[Product] = Counter()
+    for product in chain(*counts):
+        symbols = tuple(f for f in product if isinstance(f, str))
+        coefficients[symbols] += math.prod(f for f in product if isinstance(f, int))
+    return tuple((n, *symbols) if n > 1 else symbols for symbols, n in coefficients.items())
 
 
 def _latex(product: Product) -> str:
-    """Return a product in LaTeX: numbers as they stand, equal neighbouring symbols as powers."""
-    numbers = r" \cdot ".join(str(f) for f in product if isinstance(f, int))
-    powers: list[tuple[str, int]] = []
-    for letter in (f for f in product if isinstance(f, str)):
-        if powers and powers[-1][0] == letter:
-            powers[-1] = (letter, powers[-1][1] + 1)
-        else:
-            powers.append((letter, 1))
-    letters = " ".join(letter if power == 1 else f"{letter}^{{{power}}}" for letter, power in powers)
-    return r" \, ".join(filter(None, [numbers, letters]))
-
-
-KINDS = ("macs", "parameters", "flops", "activations", "reads")
-Counts = dict[str, tuple[Product, ...]]  # products by kind; a missing kind counts nothing
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    r"""An operation: its name, its LaTeX such as ``Q K^\top``, and its counts for one image.
-
-    ``row.macs`` and the others are the values; ``row.count("macs")`` is the derivation behind one.
-    """
-
-    name: str
-    operation: str
-    products: Counts
-    values: dict[str, int]
-
-    def count(self, kind: str) -> Count:
-        """Return the derivation of macs, parameters, flops, activations or reads."""
-        return Count(self.products.get(kind, ()), self.values)
-
-    @property
-    def symbols(self) -> str:
-        """The MACs in LaTeX, with symbols."""
-        return self.count("macs").symbols
-
-    @property
-    def factors(self) -> str:
-        """The MACs in LaTeX, with the numbers put in."""
-        return self.count("macs").factors
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates."""
-        return self._number("macs")
-
-    @property
-    def parameters(self) -> int:
-        """Trainable parameters."""
-        return self._number("parameters")
-
-    @property
-    def flops(self) -> int:
-        """Elementary operations, by the convention of this module."""
-        return self._number("flops")
-
-    @property
-    def activations(self) -> int:
-        """Numbers written."""
-        return self._number("activations")
-
-    @property
-    def reads(self) -> int:
-        """Numbers read, besides the parameters."""
-        return self._number("reads")
-
-    @property
-    def bytes(self) -> int:
-        """Bytes moved in float32, if nothing stays in a cache from one operation to the next."""
-        return BYTES * (self.reads + self.parameters + self.activations)
-
-    def _number(self, kind: str) -> int:
-        products = self.products.get(kind)
-        return _value(products, self.values) if products else 0
-
-
-InSymbols = tuple[tuple[str, str, Counts], ...]  # rows: name, operation, products
-
-
-@dataclass(frozen=True)
-class Table:
-    """Operations in the order of computation, and their totals."""
-
-    in_symbols: InSymbols
-    values: dict[str, int]
-
-    @cached_property
-    def rows(self) -> tuple[Row, ...]:
-        """The operations."""
-        return tuple([Row(name, operation, products, self.values) for name, operation, products in self.in_symbols])
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates of all rows, for one image."""
-        return self.total("macs")
-
-    @property
-    def parameters(self) -> int:
-        """Trainable parameters of all rows."""
-        return self.total("parameters")
-
-    def total(self, kind: str) -> int:
-        """Return the sum of a column: macs, parameters, flops, activations, reads or bytes."""
-        if kind == "bytes":
-            return sum(row.bytes for row in self.rows)
-        return sum([_value(products[kind], self.values) for *_, products in self.in_symbols if kind in products])
-
-    def __getitem__(self, name: str) -> Row:
-        """Return the row of that name; KeyError names the rows there are."""
-        for row in self.rows:
-            if row.name == name:
-                return row
-        raise KeyError(f"{name!r}: the rows are {', '.join(row.name for row in self.rows)}")
-
-    def merged(self, names: Iterable[str], name: str, operation: str) -> "Table":
-        """Return the table with rows added up into one, in the first one's place, as the homework does for Q, K and V.
-
-        KeyError for a name that is not there.
-        """
-        parts = [self[n] for n in names]
-        products: Counts = {}
-        for row in parts:
-            products = {kind: _added(products.get(kind, ()), row.products.get(kind, ())) for kind in KINDS}
-        rows: list[tuple[str, str, Counts]] = []
-        for row in self.rows:
-            if row.name == parts[0].name:
-                rows.append((name, operation, products))
-            elif row not in parts:
-                rows.append((row.name, row.operation, row.products))
-        return replace(self, in_symbols=tuple(rows))
-
-
-def encoder_layer(config: ViTConfig) -> Table:
-    """Derive one encoder layer, operation by operation (the report's page on the cost of an encoder layer).
-
-    Args:
-        config: the dimensions. With `share_norm` the second norm adds no parameters of its own.
-    """
-    return Table(_layer_in_symbols(config.share_norm), dimensions(config))
-
-
-def model(config: ViTConfig) -> Table:
-    """Derive the whole network: the embedding, the L encoder layers operation by operation, and the classifier.
-
-    Args:
-        config: the dimensions.
-    """
-    return Table(_model_in_symbols(config.share_norm), dimensions(config))
-
-
-def formulas() -> dict[str, list[dict[str, Any]]]:
-    """Return the derivations as plain data, ready for JSON: what a script in another language computes from.
-
-    Under ``"shared"`` and ``"separate"`` norms: the rows of the whole network, each with ``name``, ``operation``
-    and, for each kind of count, its list of products of factors.
-    """
-    return {
-        key: [
-            {"name": name, "operation": operation}
-            | {kind: [list(product) for product in products.get(kind, ())] for kind in KINDS}
-            for name, operation, products in _model_in_symbols(share_norm)
-        ]
-        for key, share_norm in (("shared", True), ("separate", False))
-    }
-
-
-@cache
-def _layer_in_symbols(share_norm: bool) -> InSymbols:
-    norm = _norm("N")
-    second = {kind: products for kind, products in norm.items() if kind != "parameters"} if share_norm else norm
-    scores, sums = ("H", "N", "N"), ("N", "D")
-    return (
-        ("Norm 1", r"\mathrm{LN}(X)", norm),
-        ("Query", r"X W_Q", _linear("N", "D", "D")),
-        ("Key", r"X W_K", _linear("N", "D", "D")),
-        ("Value", r"X W_V", _linear("N", "D", "D")),
-        ("Scores", r"Q K^\top", _product(("N", "N", "D"), reads=((2, "N", "D"),), writes=scores)),
-        ("Scale", r"S / \sqrt{K}", _elementwise(1, "H", "N", "N")),
-        ("Softmax", r"\mathrm{softmax}(S)", _elementwise(5, "H", "N", "N")),
-        ("Weighted sum", r"A V", _product(("N", "N", "D"), reads=(scores, ("N", "D")), writes=sums)),
-        ("Output projection", r"Z W_O", _linear("N", "D", "D")),
-        ("Residual 1", r"X + \cdot", _elementwise(1, "N", "D", inputs=2)),
-        ("Norm 2", r"\mathrm{LN}(X')", second),
-        ("MLP, first layer", r"X' W_1", _linear("N", "D", "F")),
-        ("GELU", r"x \, \Phi(x)", _elementwise(5, "N", "F")),
-        ("MLP, second layer", r"G W_2", _linear("N", "F", "D")),
-        ("Dropout", r"\text{(training only)}", {}),
-        ("Residual 2", r"X' + \cdot", _elementwise(1, "N", "D", inputs=2)),
-    )
-
-
-@cache
-def _model_in_symbols(share_norm: bool) -> InSymbols:
-    layers = tuple(
-        (name, operation, {kind: tuple(("L", *p) for p in products) for kind, products in counts.items()})
-        for name, operation, counts in _layer_in_symbols(share_norm)
-    )
-    token = {"parameters": (("D",),), "activations": (("D",),)}
-    positions = _elementwise(1, "N", "D") | {"parameters": (("N", "D"),)}
-    return (
-        ("Patch projection", r"X_P W_E", _linear("M", ("P", "P", "C"), "D")),
-        ("Class token", r"x_{\mathrm{class}}", token),
-        ("Positions", r"+ E_{\mathrm{pos}}", positions),
-        *layers,
-        ("Final norm", r"\mathrm{LN}(x)", _norm()),
-        ("Head", r"x W_Y", _linear(None, "D", "Y")),
-    )
-
-
-def _linear(rows: str | None, inputs: str | Product, outputs: str) -> Counts:
-    """Count a linear layer with bias: `rows` vectors (one where None) of `inputs` numbers to `outputs` numbers."""
-    n = () if rows is None else (rows,)
-    i = (inputs,) if isinstance(inputs, str) else inputs
-    return {
-        "macs": ((*n, *i, outputs),),
-        "parameters": ((*i, outputs), (outputs,)),
-        "flops": ((2, *n, *i, outputs),),
-        "activations": ((*n, outputs),),
-        "reads": ((*n, *i),),
-    }
-
-
-def _product(macs: Product, reads: tuple[Product, ...], writes: Product) -> Counts:
-    """Count a product of two computed matrices."""
-    return {"macs": (macs,), "flops": ((2, *macs),), "activations": (writes,), "reads": reads}
-
-
-def _norm(*rows: str) -> Counts:
-    """Count a LayerNorm over D numbers.
-
-    Per number: into the mean, off the mean, squared, into the variance, times the reciprocal root, scale, shift. Per
-    vector: two divisions by D, plus epsilon, root, reciprocal.
-    """
-    size = (*rows, "D")
-    return {
-        "parameters": ((2, "D"),),
-        "flops": ((7, *size), (5, *rows)),
-        "activations": (size,),
-        "reads": (size,),
-    }
-
-
-def _elementwise(flops: int, *size: str, inputs: int = 1) -> Counts:
-    """Count an operation that makes each number from `inputs` numbers in `flops` operations.
-
-    Softmax takes five: maximum, difference, exponential, sum, quotient. GELU takes five: over the root of two, error
-    function, plus one, half, times x.
-    """
-    return {
-        "flops": ((flops, *size) if flops > 1 else size,),
-        "activations": (size,),
-        "reads": ((inputs, *size) if inputs > 1 else size,),
-    }
+    r"""Write a product: numbers first, equal neighbours as powers, as in ``3 \, N D^{2}``."""
+    numbers = [str(f) for f in product if isinstance(f, int)]
+    powers = [(symbol, len([*same])) for symbol, same in groupby(f for f in product if isinstance(f, str))]
+    symbols = " ".join(symbol if n == 1 else f"{symbol}^{{{n}}}" for symbol, n in powers)
+    return r" \, ".join(filter(None, [*numbers, symbols]))

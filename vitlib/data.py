@@ -1,8 +1,8 @@
-"""Fashion-MNIST: fetched, verified and handed over as tensors (Xiao et al., 2017).
+"""Fashion-MNIST: downloaded, verified and returned as tensors (Xiao et al., 2017).
 
-The four files come from the folder the reader names, from torchvision's mirror, or from Debian's package
-``dataset-fashion-mnist``; whatever the source, the decompressed bytes are held against SHA-256 sums before use.
-Axes: N images.
+The four files come from a folder that the reader names, from torchvision's mirror, or from Debian's package
+``dataset-fashion-mnist``. Whatever the source, the SHA-256 of the decompressed bytes is checked before use.
+Axis: N images.
 """
 
 import errno
@@ -23,43 +23,43 @@ from torch import Tensor
 
 from vitlib import paths
 
-_FACTS = json.loads((Path(__file__).parent / "fashion_mnist.json").read_text())
+_FACTS = json.loads((Path(__file__).parent / "fashion_mnist.json").read_text(encoding="utf-8"))
 CLASSES = tuple(_FACTS["classes"])  # name of each label, from the data set's authors
 MEAN, STD = 0.2860, 0.3530  # of the training set's pixels, on a scale from 0 to 1
 SHA256: dict[str, str] = {name: facts["sha256"] for name, facts in _FACTS["files"].items()}
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
-HERE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)  # errors of this machine's disk, not of a source
+LOCAL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)  # of this machine's disk, not of a source
 
 _SPLITS = {"train": "train", "test": "t10k"}
 _HEADER = {"images": 16, "labels": 8}  # bytes before the data in an IDX file
 
 
 class DataError(RuntimeError):
-    """Fashion-MNIST is neither in the folder nor to be had."""
+    """Fashion-MNIST is not in the folder and cannot be downloaded."""
 
 
 def default_root() -> Path:
-    """Return the folder of the data: ``$FASHION_MNIST`` where that is set, else ``.data/`` in the project."""
+    """Return the folder of the data: ``$FASHION_MNIST`` if that is set, otherwise ``.data/`` in the project."""
     return paths.ROOT / (os.environ.get("FASHION_MNIST") or ".data")
 
 
 def load(split: str, root: str | Path | None = None) -> tuple[Tensor, Tensor]:
-    """Return the images and labels of a split, fetching them first where they are missing.
+    """Return the images and labels of a split, after downloading them if they are missing.
 
     Args:
         split: ``"train"`` (60,000 images) or ``"test"`` (10,000).
-        root: folder that holds the four IDX files, as they are or gzipped, directly or in torchvision's layout
-            (``FashionMNIST/raw``); what is missing is fetched into it. A relative one is taken from the project's
-            root; `default_root` by default.
+        root: folder of the four IDX files, plain or gzipped, directly or in torchvision's layout
+            (``FashionMNIST/raw``). Missing files are downloaded into it. A relative path is taken from the project's
+            root; the default is `default_root`.
 
     Returns:
         Images as uint8 (N, 28, 28), 0 black to 255 white, and labels as int64 (N,), 0 to 9 as in `CLASSES`.
 
     Raises:
         ValueError: `split` is unknown.
-        DataError: no source gives files with the right checksum; the message says what each one answered.
+        DataError: no source has files with the right checksum; the message names the reason for each source.
     """
     if split not in _SPLITS:
         raise ValueError(f"split is {split!r}, but has to be 'train' or 'test'.")
@@ -73,10 +73,10 @@ def load(split: str, root: str | Path | None = None) -> tuple[Tensor, Tensor]:
 
 
 def origin(root: str | Path | None = None) -> str:
-    """Say in a few words where the data lies and where it was fetched from."""
+    """Return where the data lies and where it came from, as text for a message."""
     folder = paths.ROOT / root if root is not None else default_root()
     note = folder / "FashionMNIST" / "source.txt"
-    return f"{paths.show(folder)}, from {note.read_text().strip()}" if note.is_file() else paths.show(folder)
+    return f"{paths.relative(folder)}, from {note.read_text().strip()}" if note.is_file() else paths.relative(folder)
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -87,34 +87,34 @@ def normalise(images: Tensor) -> Tensor:
 def training_split(train_images: int, validation_images: int, total: int = 60_000) -> tuple[Tensor, Tensor]:
     """Return the indices of training and validation images within the training set: two disjoint int64 vectors.
 
-    The split is the same for every run: a permutation of the `total` images with a fixed seed, validation first.
+    The split is the same for every run: a permutation of all images with a fixed seed, validation images first.
     """
     order = torch.randperm(total, generator=torch.Generator().manual_seed(2017))
     return order[validation_images : validation_images + train_images], order[:validation_images]
 
 
 def _read(names: list[str], root: Path) -> dict[str, bytearray]:
-    """Return the verified bytes of the named files, from `root` or fetched into it."""
-    content, refused = _verified(names, root)
+    """Return the verified bytes of the named files, from `root` or downloaded into it."""
+    content, rejected = _verified(names, root)
     if len(content) == len(names):
         return content
     try:
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / ".lock"):
-            content, refused = _verified(names, root)  # another process may have fetched them meanwhile
+            content, rejected = _verified(names, root)  # another process may have downloaded them
             if len(content) < len(names):
-                for sentence in refused:
+                for sentence in rejected:
                     print(sentence, flush=True)
-                _fetch(root, refused)
-                content, refused = _verified(names, root)
+                _fetch(root, rejected)
+                content, rejected = _verified(names, root)
     except OSError as error:
-        raise DataError(" ".join([*refused, f"Fashion-MNIST cannot be written to {root}: {error}."])) from error
+        raise DataError(" ".join([*rejected, f"Fashion-MNIST cannot be written to {root}: {error}."])) from error
     return content
 
 
 def _verified(names: list[str], root: Path) -> tuple[dict[str, bytearray], list[str]]:
-    """Return the files of `root` whose checksum holds, and a sentence about each that was refused."""
-    content, refused = {}, []
+    """Return the files of `root` with the right checksum, and a sentence about each rejected one."""
+    content, rejected = {}, []
     for name in names:
         for folder in (root / "FashionMNIST" / "raw", root):
             for path in (folder / name, folder / f"{name}.gz"):
@@ -125,15 +125,15 @@ def _verified(names: list[str], root: Path) -> tuple[dict[str, bytearray], list[
                 if found == SHA256[name]:
                     content[name] = data
                 else:
-                    refused.append(
-                        f"{paths.show(path)} is refused: its content has SHA-256 {found[:12]}…, "
+                    rejected.append(
+                        f"{paths.relative(path)} is rejected: its content has SHA-256 {found[:12]}…, but "
                         f"Fashion-MNIST's has {SHA256[name][:12]}…."
                     )
-    return content, refused
+    return content, rejected
 
 
 def _decompressed(path: Path) -> bytearray:
-    """Return a file's bytes, unpacked where it is gzipped; of a damaged archive, none."""
+    """Return a file's bytes, decompressed if it is gzipped; none if the archive is damaged."""
     data = path.read_bytes()
     if path.suffix != ".gz":
         return bytearray(data)
@@ -143,16 +143,17 @@ def _decompressed(path: Path) -> bytearray:
         return bytearray()
 
 
-def _fetch(root: Path, refused: list[str]) -> None:
-    """Fetch the four files and move them to ``root/FashionMNIST/raw``, each whole or not at all."""
+def _fetch(root: Path, rejected: list[str]) -> None:
+    """Download the four files and move them to ``root/FashionMNIST/raw``, each complete or not at all."""
     failures = []
-    for source, fetch in (("torchvision's mirror", _from_torchvision), ("Debian's package", _from_debian)):
-        print(f"Fashion-MNIST: fetching from {source} ...", flush=True)
+    sources = ("torchvision's mirror", download_from_torchvision), ("Debian's package", download_from_debian)
+    for source, fetch in sources:
+        print(f"Fashion-MNIST: downloading from {source} ...", flush=True)
         with tempfile.TemporaryDirectory(dir=root, prefix=".fetch-") as scratch:
             try:
                 where = fetch(Path(scratch))
             except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-                if isinstance(error, OSError) and error.errno in HERE:
+                if isinstance(error, OSError) and error.errno in LOCAL_ERRORS:
                     raise
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
                 print(f"Fashion-MNIST: {source} cannot be reached ({reason}).", flush=True)
@@ -168,29 +169,29 @@ def _fetch(root: Path, refused: list[str]) -> None:
                 (Path(scratch) / name).write_bytes(data)
                 (Path(scratch) / name).replace(raw / name)
             (raw.parent / "source.txt").write_text(f"{source}\n")
-            print(f"Fashion-MNIST: from {source}, checksums verified, kept in {paths.show(raw)}.", flush=True)
+            print(f"Fashion-MNIST: from {source}, checksums verified, kept in {paths.relative(raw)}.", flush=True)
             return
     raise DataError(
-        " ".join(refused) + f" Fashion-MNIST is not in {paths.show(root)} and cannot be fetched "
+        " ".join(rejected) + f" Fashion-MNIST is not in {paths.relative(root)} and cannot be downloaded "
         f"({'; '.join(failures)}). Connect to a network, or set FASHION_MNIST to a folder with its four files."
     )
 
 
-def _from_torchvision(scratch: Path) -> Path:
-    """Fetch from torchvision's mirror into `scratch`; return the folder of the files."""
-    from torchvision.datasets import FashionMNIST  # its import takes as long as that of all the rest
+def download_from_torchvision(scratch: Path) -> Path:
+    """Download from torchvision's mirror into `scratch`; return the folder of the files."""
+    from torchvision.datasets import FashionMNIST  # slow to import
 
-    patience = socket.getdefaulttimeout()
+    timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(20)  # seconds; torchvision sets none of its own
     try:
         FashionMNIST(scratch, download=True)
     finally:
-        socket.setdefaulttimeout(patience)
+        socket.setdefaulttimeout(timeout)
     return scratch
 
 
-def _from_debian(scratch: Path) -> Path:
-    """Return the folder of Debian's package where it is installed, else fetch and unpack it into `scratch`."""
+def download_from_debian(scratch: Path) -> Path:
+    """Return the folder of Debian's package if it is installed, otherwise download and unpack it into `scratch`."""
     if DEBIAN_FOLDER.is_dir():
         return DEBIAN_FOLDER
     for tool in ("apt-get", "dpkg-deb"):

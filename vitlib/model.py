@@ -3,14 +3,14 @@
 Axes: B batch, C channels, N tokens (patches and one class token), D width, H heads, K = D / H width of a head,
 P patch size, F width of the MLP's hidden layer.
 
-The modules are those that the homework's summary lists, row for row: one LayerNorm per block, applied before the
-attention and again before the MLP, four separate projections, and no module for the patches, the positions or the
-attention's core.
+The modules are those of the homework's summary, row for row: one LayerNorm per block, applied before the attention and
+again before the MLP, four separate projections, and no module for patches, positions or the attention itself.
 """
 
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitlib.config import ViTConfig
@@ -24,7 +24,7 @@ def patchify(images: Tensor, patch_size: int) -> Tensor:
         patch_size: P, in pixels; it divides both sides.
 
     Returns:
-        (B, R S, P P C): pixel by pixel, a pixel's channels side by side.
+        (B, R S, P P C): pixel by pixel, the channels of a pixel next to each other.
     """
     B, C, height, width = images.shape
     P = patch_size
@@ -33,7 +33,7 @@ def patchify(images: Tensor, patch_size: int) -> Tensor:
 
 
 def unpatchify(patches: Tensor, patch_size: int, channels: int) -> Tensor:
-    """Put the patches of square images together again: the inverse of `patchify`.
+    """Assemble square images from their patches: the inverse of `patchify`.
 
     Args:
         patches: (B, R R, P P C).
@@ -63,6 +63,14 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return scores.softmax(dim=-1) @ v
 
 
+def _project(x: Tensor, *layers: nn.Linear) -> list[Tensor]:
+    """Apply linear layers to the same tokens: one by one, or compiled as a single, larger matrix product."""
+    if not torch.compiler.is_compiling():
+        return [layer(x) for layer in layers]
+    weight, bias = torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers])
+    return list(F.linear(x, weight, bias).split([layer.out_features for layer in layers], dim=-1))
+
+
 class Norm(nn.Module):
     """A LayerNorm over the width: (B, N, D) -> (B, N, D)."""
 
@@ -86,17 +94,15 @@ class MultiHeadAttention(nn.Module):
         self.output = nn.Linear(D, D)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what each token gathers from all tokens."""
-        q, k, v = (
-            projection(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B, H, N, K)
-            for projection in (self.query, self.key, self.value)
-        )
+        """Return the weighted values that each token gathers from all tokens."""
+        projected = _project(x, self.query, self.key, self.value)  # three of (B, N, D)
+        q, k, v = (each.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for each in projected)  # (B, H, N, K)
         heads = attention(q, k, v).transpose(1, 2).flatten(2)  # (B, N, D)
         return self.output(heads)
 
 
 class MLP(nn.Module):
-    """Two linear layers with a GELU between, token by token: (B, N, D) -> (B, N, F) -> (B, N, D)."""
+    """Two linear layers with a GELU in between, token by token: (B, N, D) -> (B, N, F) -> (B, N, D)."""
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
@@ -106,7 +112,7 @@ class MLP(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the tokens, each transformed alone."""
+        """Return the tokens, each transformed on its own."""
         return self.dropout(self.fc2(self.gelu(self.fc1(x))))
 
 
@@ -130,7 +136,7 @@ class TransformerEncoder(nn.Module):
         return x + self.mlp(self.norm2(x))  # equation 3
 
     def _skip(self, branch: nn.Module, _: object, output: Tensor) -> Tensor:
-        """Leave a branch out for a share of the images while training (stochastic depth; Huang et al., 2016)."""
+        """Skip a branch for a random share of the images in training (stochastic depth; Huang et al., 2016)."""
         if not branch.training:
             return output
         kept = torch.rand(len(output), 1, 1, device=output.device) >= self.drop_path
@@ -138,7 +144,7 @@ class TransformerEncoder(nn.Module):
 
 
 class ViT(nn.Module):
-    """A Vision Transformer that classifies by its class token (Dosovitskiy et al., 2021, section 3.1).
+    """A Vision Transformer that classifies from its class token (Dosovitskiy et al., 2021, section 3.1).
 
     Args:
         config: the dimensions.
@@ -169,7 +175,7 @@ class ViT(nn.Module):
         return self.head(self.norm(x[:, 0]))  # (B, num_classes), equation 4
 
     def _initialise(self) -> None:
-        """Draw matrices uniformly after Glorot and Bengio (2010), token and positions with deviation 0.02."""
+        """Draw matrices uniformly after Glorot and Bengio (2010), token and positions with standard deviation 0.02."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)

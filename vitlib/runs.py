@@ -8,34 +8,89 @@ renamed when all of it is on disk. Axes: N images, Y classes.
 import csv
 import hashlib
 import json
-import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, ValidationError, model_validator
+from torch import Tensor, nn
 
 from vitlib import data, paths
-from vitlib.config import TrainConfig, require
+from vitlib.config import TrainConfig, explain, require
 from vitlib.model import ViT
 
 CONTENT = ("config.json", "history.csv", "metrics.json", "model.safetensors", "manifest.json")
 SUMS = "SHA256SUMS"
 FILES = (*CONTENT, SUMS)
-HISTORY = ("epoch", "learning_rate_share", "train_loss", "validation_loss", "validation_accuracy", "images_per_second")
-HISTORY += ("seconds",)
-STARTED = ("started", "code", "python", "packages", "device", "threads", "data_sha256")  # what a start notes
 REMEDY = "restore the file, or remove the folder and train again."
-# what a damaged file can make its reader raise
-READING = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError, csv.Error)
-READING += (safetensors.SafetensorError,)
+# what reading a damaged file can raise
+READ_ERRORS = (ValueError, TypeError, LookupError, RecursionError, csv.Error, safetensors.SafetensorError)
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+class Epoch(_Record):
+    """A row of ``history.csv``."""
+
+    epoch: int
+    learning_rate_share: FiniteFloat  # of the peak, at the epoch's first step
+    train_loss: FiniteFloat  # nats
+    validation_loss: FiniteFloat
+    validation_accuracy: FiniteFloat  # 0 to 1
+    images_per_second: FiniteFloat
+    seconds: FiniteFloat
+
+
+class Counts(_Record):
+    """Results on a set of images."""
+
+    loss: FiniteFloat  # nats
+    correct: list[NonNegativeInt]  # by class
+    total: list[NonNegativeInt]
+
+    @model_validator(mode="after")
+    def _no_more_correct_than_there_are(self) -> "Counts":
+        pairs = [*zip(self.correct, self.total, strict=True)]
+        require(all(c <= n for c, n in pairs), "correct of total", pairs, "at most the images of each class")
+        return self
+
+
+class Metrics(_Record):
+    """``metrics.json``: the validation images' results; beside them those of the test set, unless ``test="never"``."""
+
+    validation: Counts
+
+
+class Start(_Record):
+    """What is known of a start of the training."""
+
+    started: str
+    code: dict[str, Any]
+    python: str
+    packages: dict[str, str]
+    device: str
+    device_kind: str = "cpu"  # "cpu" or "cuda"; not in the manifests of early runs, which were made on CPUs
+    threads: int
+    data_sha256: dict[str, str]
+
+
+class Manifest(_Record):
+    """``manifest.json``."""
+
+    config: dict[str, Any]
+    digest: str
+    weights_sha256: str
+    training_seconds: FiniteFloat
+    starts: Annotated[list[Start], Field(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -45,13 +100,9 @@ class Run:
     Attributes:
         path: its folder.
         config: what defined it.
-        history: a row per epoch: epoch, learning_rate_share (of its peak, as the epoch begins), train_loss,
-            validation_loss, validation_accuracy, images_per_second, seconds; with ``test="every"`` test_loss and
-            test_correct (by class) too.
-        metrics: of the test set, ``loss`` (nats), ``correct`` and ``total`` (by class), unless ``test="never"``; the
-            same of the validation images under ``validation``.
-        manifest: ``config``, ``digest``, ``training_seconds``, ``weights_sha256``, and ``starts``: for each start of
-            the training its time, code, packages, machine, threads and data (one, unless it was interrupted).
+        history: a row per epoch, as in `Epoch`; with ``test="every"`` also test_loss and test_correct (by class).
+        metrics: as in `Counts`, of the test set, unless ``test="never"``; the validation images' under ``validation``.
+        manifest: as in `Manifest`; one start, unless the training was interrupted.
     """
 
     path: Path
@@ -62,13 +113,14 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The run's folder within the report's home, such as ``runs/report``: the same before and after publishing."""
+        """The run's folder, such as ``runs/report``: the same before and after publishing."""
         return f"{self.path.parent.name}/{self.path.name}"
 
     @cached_property
     def model(self) -> ViT:
-        """The trained network, float32, on the CPU, in evaluation mode; ValueError where the weights are another's."""
-        model = ViT(self.config.model)
+        """The trained network, float32, on the CPU, in evaluation mode; ValueError if the weights do not fit it."""
+        with torch.random.fork_rng([]):  # its initial weights must not take the caller's random numbers
+            model = ViT(self.config.model)
         with reading(self.path / "model.safetensors") as path, torch.no_grad():
             tensors = safetensors.torch.load_file(path)
             wanted = {name: tuple(p.shape) for name, p in model.named_parameters()}
@@ -86,10 +138,10 @@ class Run:
 
 
 def load_run(path: str | Path) -> Run:
-    """Return the finished run in a folder, every file of it held against its checksum and the others.
+    """Return the finished run in a folder, after checking that its files are intact and fit each other.
 
     Args:
-        path: the folder, such as ``runs/report``; a relative one is taken from the report's home.
+        path: the folder, such as ``runs/report``; a relative one is taken from `paths.output_root`.
 
     Raises:
         ValueError: there is no finished run, or one of its files was altered; the message names it.
@@ -98,17 +150,17 @@ def load_run(path: str | Path) -> Run:
     if not is_complete(path):
         missing = [name for name in FILES if not (path / name).is_file()]
         if len(missing) < len(FILES):
-            raise ValueError(f"{paths.show(path)} has no {missing[0]}: {REMEDY}")
-        others = sorted(paths.show(p) for p in path.parent.glob("*") if is_complete(p))
+            raise ValueError(f"{paths.relative(path)} has no {missing[0]}: {REMEDY}")
+        others = sorted(paths.relative(p) for p in path.parent.glob("*") if is_complete(p))
         known = f"one of {', '.join(others)}" if others else "a finished run; there is none here yet, train one first"
-        raise ValueError(f"run is {paths.show(path)!r}, but has to be {known}.")
+        raise ValueError(f"run is {paths.relative(path)!r}, but has to be {known}.")
     listed = (path / SUMS).read_bytes().decode(errors="replace").splitlines()
     sums = {name: digest for digest, _, name in (line.partition("  ") for line in listed)}
     for name in CONTENT:
         found = sha256(path / name)
         if found != sums.get(name):
             raise ValueError(
-                f"{paths.show(path / name)} has SHA-256 {found[:12]}…, but {SUMS} beside it says "
+                f"{paths.relative(path / name)} has SHA-256 {found[:12]}…, but {SUMS} beside it says "
                 f"{sums.get(name, 'nothing')[:12]}…: {REMEDY}"
             )
     config = read_config(path / "config.json")
@@ -117,16 +169,11 @@ def load_run(path: str | Path) -> Run:
     with reading(path / "metrics.json") as file:
         metrics = _metrics(file, config)
     with reading(path / "manifest.json") as file:
-        manifest = json.loads(file.read_text())
-        of_run = {"config": config, "digest": config.digest, "weights_sha256": sums["model.safetensors"]}
-        stated = manifest | {"config": TrainConfig.from_dict(manifest["config"])}
-        for name, value in of_run.items():
-            require(stated[name] == value, name, stated[name], f"{value!r} as in the files beside it")
-        require(_is_number(manifest["training_seconds"]), "training_seconds", manifest["training_seconds"], "a number")
-        require(len(manifest["starts"]) > 0, "starts", manifest["starts"], "at least one")
-        for start in manifest["starts"]:
-            missing = [name for name in STARTED if name not in start]
-            require(not missing, "start", start, f"with {', '.join(missing)}")
+        manifest = Manifest(**json.loads(file.read_text())).model_dump()
+        noted = manifest["digest"], manifest["weights_sha256"]
+        wanted = config.digest, sums["model.safetensors"]
+        require(noted == wanted, "digest and weights_sha256", noted, f"{wanted}, as in the files beside it")
+        require(TrainConfig.from_dict(manifest["config"]) == config, "config", manifest["config"], "as in config.json")
     return Run(path, config, history, metrics, manifest)
 
 
@@ -138,39 +185,34 @@ def read_config(path: Path) -> TrainConfig:
 
 @contextmanager
 def reading(path: Path, remedy: str = REMEDY) -> Iterator[Path]:
-    """Turn what goes wrong while a file is read into a ValueError that names the file and says what to do."""
+    """Turn an error while a file is read into a ValueError that names the file and says what to do."""
     try:
         yield path
-    except READING as error:
+    except ValidationError as error:
+        raise ValueError(f"{paths.relative(path)}: {explain(error, [])[:-1]}; {remedy}") from error
+    except READ_ERRORS as error:
         reason = f"{type(error).__name__}: {error}" if isinstance(error, LookupError) else str(error)
-        raise ValueError(f"{paths.show(path)} cannot be read ({reason.rstrip('.')}): {remedy}") from error
+        raise ValueError(f"{paths.relative(path)} cannot be read ({reason.rstrip('.')}): {remedy}") from error
 
 
-def _history(path: Path, config: TrainConfig) -> list[dict[str, float]]:
+def _history(path: Path, config: TrainConfig) -> list[dict[str, Any]]:
     with path.open(newline="") as file:
         rows = [{key: json.loads(value) for key, value in row.items()} for row in csv.DictReader(file)]
-    for row in rows:
-        for name in HISTORY:
-            require(_is_number(row[name]), name, row[name], "a number")
-    epochs = [row["epoch"] for row in rows]
+    history = [Epoch(**row).model_dump() for row in rows]
+    epochs = [row["epoch"] for row in history]
     require(epochs == [*range(1, config.epochs + 1)], "epoch", epochs, f"1 to {config.epochs}")
-    return rows
+    return history
 
 
 def _metrics(path: Path, config: TrainConfig) -> dict[str, Any]:
-    metrics = json.loads(path.read_text())
-    unseen = set(metrics) == {"validation"}  # a run with test="never"
-    for part in [metrics["validation"]] if unseen else [metrics, metrics["validation"]]:
-        require(_is_number(part["loss"]), "loss", part["loss"], "a number")
-        counts = [*zip(part["correct"], part["total"], strict=True)]
-        whole = all(type(n) is int for pair in counts for n in pair)
-        right = whole and len(counts) == config.model.num_classes and all(0 <= c <= n for c, n in counts)
-        require(right, "correct of total", counts, f"counts of {config.model.num_classes} classes")
-    return metrics
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    values = json.loads(path.read_text())
+    sets = [Metrics(**values).validation]
+    if set(values) != {"validation"}:  # not a run with test="never"
+        sets.append(Counts(**values))
+    for each in sets:
+        classes = len(each.correct)
+        require(classes == config.model.num_classes, "number of classes", classes, f"{config.model.num_classes}")
+    return values
 
 
 def is_complete(path: Path) -> bool:
@@ -182,7 +224,7 @@ def save_run(
     scratch: Path,
     path: Path,
     config: TrainConfig,
-    model: ViT,
+    model: nn.Module,
     history: list[dict[str, float]],
     metrics: dict[str, Any],
     manifest: dict[str, Any],

@@ -1,4 +1,4 @@
-"""Out of resources: room, memory, a compiler, a network, a folder that can be written, a browser."""
+"""Out of disk, memory, compiler or network: one sentence says so, and what was finished stays."""
 
 import json
 import os
@@ -13,144 +13,40 @@ from tests.faults import trial
 from tests.faults.test_killed import CONFIG, TRAIN, TRAINING
 from vitlib import TrainConfig, ViTConfig, data, load_run, train
 
-needs_root = pytest.mark.skipif(
-    not sys.platform.startswith("linux") or os.geteuid() != 0,
-    reason="mounting a small or read-only disk takes Linux and root",
-)
+pytestmark = pytest.mark.faults
+on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
+
+
+def trained(folder, config=CONFIG):
+    """Return the result of an undisturbed training."""
+    return trial.result(train(config, folder, device="cpu", compiled=False, progress=lambda line: None))
 
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """Return a folder on a disk of its own with room for 400 kB."""
+    """Return a folder with room for 400 kB."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", disk], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"no disk can be mounted here: {mounted.stderr.decode().strip()}")
+    command = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", disk]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("mounting takes root")
     yield disk
     subprocess.run(["umount", disk], check=True)
 
 
-@needs_root
-@trial.only_full
-def test_a_full_disk_gets_one_sentence_and_room_lets_it_go_on(tmp_path, small_disk):
-    ballast = small_disk / "ballast"
-    ballast.write_bytes(bytes(trial.chance("disk").randrange(250_000, 330_000)))
-    status, said = trial.call([*TRAINING, str(small_disk / "run")])
+@on_linux
+def test_a_full_disk_gets_one_sentence_and_with_room_training_continues(tmp_path, small_disk):
+    (small_disk / "ballast").write_bytes(bytes(336 * 2**10))  # there is room for one checkpoint, not for two
+    status, output = trial.call([*TRAINING, str(small_disk / "run")])
     assert status != 0
-    last = said.strip().splitlines()[-1]
-    assert "No space left on device; put that right, and the same call goes on after the last finished epoch" in last
+    last = output.strip().splitlines()[-1]
+    assert "No space left on device; fix that, and the same call continues after the last finished epoch" in last
     assert not (small_disk / "run").exists()
-    ballast.unlink()
-    status, said = trial.call([*TRAINING, str(small_disk / "run")])
-    assert status == 0, said
-    whole = train(CONFIG, tmp_path / "whole", device="cpu", compiled=False, progress=lambda _: None)
-    assert trial.result(load_run(small_disk / "run")) == trial.result(whole)
-
-
-LIMITED = "import resource, torch\nfrom vitlib import data\n{}\n" + TRAIN
-ROOM = """
-held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (held + 700 * 2**20,) * 2)
-"""
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the memory of a process is limited on Linux only")
-@trial.only_full
-def test_too_little_memory_for_a_batch_gets_one_sentence_and_a_smaller_batch_trains(tmp_path):
-    config = TrainConfig(
-        model=ViTConfig(depth=1),
-        epochs=1,
-        batch_size=8192,
-        train_images=8192,
-        validation_images=10,
-        precision="float32",
-    )
-    for batch_size, fits in ((8192, False), (16, True)):
-        settings = replace(config, batch_size=batch_size, train_images=8192 if not fits else 64)
-        command = [sys.executable, "-c", LIMITED.format(ROOM), json.dumps(settings.to_dict())]
-        status, said = trial.call([*command, str(tmp_path / f"{batch_size}")], OMP_NUM_THREADS="1")
-        assert (status == 0) == fits, said
-        if not fits:
-            assert said.strip().splitlines()[-1] == (
-                "MemoryError: the memory of cpu does not hold this training: lower batch_size=8192, or the network's "
-                "embed_dim=64 or depth=1."
-            )
-        assert (tmp_path / f"{batch_size}").exists() == fits
-
-
-@trial.only_full
-def test_a_kernel_ended_from_outside_gets_one_sentence(tmp_path):
-    """What the system does where all memory is taken."""
-    folder, log = tmp_path / "project", tmp_path / "log"
-    surroundings = trial.clone(folder)
-    page = folder / "notebooks" / "01_model.ipynb"
-    content = json.loads(page.read_text())
-    content["cells"][1]["source"] = ["import os, signal\n", "os.kill(os.getpid(), signal.SIGKILL)"]
-    page.write_text(json.dumps(content))
-    status, said = trial.call([trial.PYTHON, "tools/report.py", "execute", "smoke", "01_model"], folder, **surroundings)
-    assert status != 0
-    assert "01_model: its Python was ended from outside, as happens where the memory is full" in said
-    assert "Traceback" not in said
-    assert not (folder / "build" / "smoke" / "book" / page.name).exists()
-    assert not log.exists()
-
-
-@trial.only_full
-def test_without_a_compiler_training_says_so_and_trains(tmp_path):
-    program = TRAIN.replace("compiled=False", "compiled=True")
-    config = replace(CONFIG, epochs=1)
-    missing = {"CXX": str(tmp_path / "no-compiler"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
-    command = [sys.executable, "-c", program, json.dumps(config.to_dict()), str(tmp_path / "run")]
-    status, said = trial.call(command, TORCH_COMPILE_DISABLE="0", **missing)
-    assert status == 0, said
-    assert "torch.compile does not work here" in said
-    assert "training uncompiled, slower." in said
-    eager = train(config, tmp_path / "eager", device="cpu", compiled=False, progress=lambda _: None)
-    assert trial.result(load_run(tmp_path / "run")) == trial.result(eager)
-
-
-@pytest.fixture(scope="module")
-def without_network():
-    """Return the words that start a command in which no host can be reached."""
-    words = ["unshare", "--net", *([] if os.geteuid() == 0 else ["--map-root-user"])]
-    if shutil.which("unshare") is None or subprocess.run([*words, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("a process cannot be taken off the network here (unshare --net)")
-    return words
-
-
-@pytest.mark.skipif(
-    data.DEBIAN_FOLDER.is_dir(), reason="Debian's package of the data is installed: no network is needed"
-)
-def test_without_a_network_the_data_is_asked_for_in_one_sentence(tmp_path, without_network):
-    command = [*without_network, trial.PYTHON, "tools/report.py", "data"]
-    status, said = trial.call(command, FASHION_MNIST=str(tmp_path / "data"))
-    assert status != 0
-    last = said.strip().splitlines()[-1]
-    assert last.endswith("Connect to a network, or set FASHION_MNIST to a folder with its four files.")
-    assert "Traceback" not in said
-    assert not list((tmp_path / "data").rglob("*ubyte*"))
-
-
-@trial.only_full
-def test_without_a_network_the_installation_says_so(tmp_path, without_network):
-    folder = tmp_path / "project"
-    trial.clone(folder)
-    (folder / ".venv").unlink()
-    status, said = trial.call([*without_network, "make", "report"], folder, PIP_RETRIES="0", PIP_NO_CACHE_DIR="1")
-    assert status != 0
-    assert "The packages cannot be fetched: is there a network?" in said
-    assert not (folder / ".venv" / "installed").exists()
-
-
-@trial.only_full
-def test_without_a_network_pages_and_book_are_made_all_the_same(tmp_path, without_network):
-    folder = tmp_path / "project"
-    surroundings = trial.clone(folder)
-    status, said = trial.call([*without_network, "make", "html"], folder, **surroundings)
-    assert status == 0, said
+    (small_disk / "ballast").unlink()
+    status, output = trial.call([*TRAINING, str(small_disk / "run")])
+    assert status == 0, output
+    assert "continuing" in output
+    assert trial.result(load_run(small_disk / "run")) == trained(tmp_path / "whole")
 
 
 READ = """
@@ -162,37 +58,134 @@ print(evaluate(run, images[:100], labels[:100]).total)
 """
 
 
-@needs_root
-@trial.only_full
-def test_a_read_only_checkout_reads_and_says_that_it_cannot_write(tmp_path):
+@on_linux
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
+def test_a_read_only_checkout_is_read_and_what_would_write_says_so(tmp_path):
     folder = tmp_path / "project"
     surroundings = trial.clone(folder)
     read_only = f"mount --bind {folder} {folder} && mount -o remount,ro,bind {folder} && cd {folder} && "
-    for command, fits, words in (
-        (f"{trial.PYTHON} -c '{READ}'", True, "["),
-        ("make report PROFILE=smoke", False, "Read-only file system: "),
-        ("make html", False, "Read-only file system: "),
-        (f"{trial.PYTHON} tools/report.py execute smoke what_if", False, "Read-only file system: "),
+    for command, fits in (
+        (f"{trial.PYTHON} -c '{READ}'", True),
+        ("make report PROFILE=smoke", False),
+        ("make html", False),
+        (f"{trial.PYTHON} tools/report.py execute smoke what_if", False),
     ):
-        status, said = trial.call(["unshare", "--mount", "bash", "-c", read_only + command], folder, **surroundings)
-        assert (status == 0) == fits, said
-        assert words in said, said
-        assert "Traceback" not in said
+        status, output = trial.call(["unshare", "--mount", "bash", "-c", read_only + command], folder, **surroundings)
+        assert (status == 0) == fits, output
+        assert fits or "Read-only file system: " in output, output
+        assert "Traceback" not in output
 
 
-def test_without_a_browser_the_pdf_says_so(tmp_path):
-    status, said = trial.call(
-        [trial.PYTHON, "tools/pdf.py", str(tmp_path), str(tmp_path / "a.pdf")], PATH=str(tmp_path)
+LIMIT = """
+import resource, torch
+from vitlib import data
+held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + 700 * 2**20,) * 2)
+"""
+
+
+@on_linux
+@pytest.mark.parametrize(("images", "fits"), [(8192, False), (16, True)])
+def test_too_little_memory_for_a_batch_gets_one_sentence_and_a_smaller_batch_trains(tmp_path, images, fits):
+    model, few = ViTConfig(depth=1), {"epochs": 1, "validation_images": 10, "precision": "float32"}
+    config = TrainConfig(model=model, batch_size=images, train_images=images, **few)
+    command = [trial.PYTHON, "-c", LIMIT + TRAIN, json.dumps(config.to_dict()), str(tmp_path / "run")]
+    status, output = trial.call(command, OMP_NUM_THREADS="1")
+    assert (status == 0) == (tmp_path / "run").exists() == fits, output
+    assert fits or output.strip().splitlines()[-1] == (
+        "MemoryError: this training does not fit into the memory of cpu: lower batch_size=8192, or the network's "
+        "embed_dim=64 or depth=1."
     )
+
+
+def test_a_killed_kernel_gets_one_sentence(tmp_path):
+    """As the system does when the memory is full."""
+    folder = tmp_path / "project"
+    surroundings = trial.clone(folder)
+    source = folder / "notebooks" / "01_model.ipynb"
+    content = json.loads(source.read_text())
+    content["cells"][1]["source"] = ["import os, signal\n", "os.kill(os.getpid(), signal.SIGKILL)"]
+    source.write_text(json.dumps(content))
+    command = [trial.PYTHON, "tools/report.py", "execute", "smoke", "01_model"]
+    status, output = trial.call(command, folder, **surroundings)
     assert status != 0
-    assert said.strip() == "No Chromium on this machine: install it (Debian: apt-get install chromium)."
-    assert not any(tmp_path.iterdir())
+    assert "01_model: its kernel was killed, probably because the memory is full" in output
+    assert "Traceback" not in output
+    assert not (folder / "build" / "smoke" / "book" / source.name).exists()
 
 
-@trial.only_full
-def test_without_a_browser_its_tests_are_skipped_with_a_sentence_or_fail_where_they_must(tmp_path):
-    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "tests/test_browser.py"]
-    command += ["-k", "theme_is_the_readers"]
-    for changes, wanted in (({"CI": ""}, 0), ({"CI": "1"}, 1)):
-        status, said = trial.call(command, PATH=str(tmp_path), **changes)
-        assert (status, "no Chromium on this machine: install it" in said) == (wanted, True), said
+MEASURE = """
+import json, sys
+import psutil
+from vitlib import TrainConfig, train
+used = []
+def progress(line):
+    if line.startswith("epoch"):
+        used.append(psutil.Process().memory_info().rss)
+train(TrainConfig.from_dict(json.loads(sys.argv[1])), sys.argv[2], device="cpu", compiled=False, progress=progress)
+print(json.dumps(used))
+"""
+
+
+def test_memory_stays_flat_over_many_epochs(tmp_path):
+    config = replace(CONFIG, epochs=300, train_images=128)
+    command = [trial.PYTHON, "-c", MEASURE, json.dumps(config.to_dict()), str(tmp_path / "run")]
+    status, output = trial.call(command)
+    assert status == 0, output
+    used = json.loads(output.splitlines()[-1])
+    assert len(used) == len(load_run(tmp_path / "run").history) == 300
+    assert max(used[-30:]) - used[30] < 16 * 2**20, used
+
+
+def test_without_a_compiler_training_says_so_and_trains(tmp_path):
+    config = replace(CONFIG, epochs=1)
+    program = TRAIN.replace("compiled=False", "compiled=True")
+    missing = {"CXX": str(tmp_path / "no-compiler"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    command = [trial.PYTHON, "-c", program, json.dumps(config.to_dict()), str(tmp_path / "run")]
+    status, output = trial.call(command, TORCH_COMPILE_DISABLE="0", **missing)
+    assert status == 0, output
+    assert "torch.compile does not work here" in output
+    assert trial.result(load_run(tmp_path / "run")) == trained(tmp_path / "eager", config)
+
+
+# ---- without a network --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def offline():
+    """Return the words that start a command which reaches no host."""
+    words = ["unshare", "--net", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+    if shutil.which("unshare") is None or subprocess.run([*words, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("unshare --net does not work here")
+    return words
+
+
+@pytest.mark.skipif(data.DEBIAN_FOLDER.is_dir(), reason="Debian's package of the data is installed here")
+def test_without_a_network_damaged_data_is_rejected_and_one_sentence_says_what_to_do(tmp_path, offline):
+    damaged = {
+        "train-images-idx3-ubyte": b"",
+        "train-labels-idx1-ubyte.gz": b"\x1f\x8b\x08 an archive that is cut off",
+        "t10k-images-idx3-ubyte.gz": b"no archive at all",
+        "t10k-labels-idx1-ubyte": bytes(10_008),
+    }
+    for name, content in damaged.items():
+        (tmp_path / name).write_bytes(content)
+    status, output = trial.call([*offline, trial.PYTHON, "tools/report.py", "data"], FASHION_MNIST=str(tmp_path))
+    assert status != 0
+    assert all(f"{name} is rejected" in output for name in damaged if name.startswith("train")), output
+    last = output.strip().splitlines()[-1]
+    assert last.endswith("Connect to a network, or set FASHION_MNIST to a folder with its four files.")
+    assert "Traceback" not in output
+    assert {path.name for path in tmp_path.rglob("*ubyte*")} == damaged.keys()
+
+
+def test_without_a_network_the_installation_says_so_and_an_installed_project_builds_the_book(tmp_path, offline):
+    folder = tmp_path / "project"
+    surroundings = trial.clone(folder)
+    status, output = trial.call([*offline, "make", "html"], folder, **surroundings)
+    assert status == 0, output
+    (folder / ".venv").unlink()
+    status, output = trial.call([*offline, "make", "html"], folder, PIP_RETRIES="0", PIP_NO_CACHE_DIR="1")
+    assert status != 0
+    assert "The packages cannot be fetched: is there a network?" in output
+    assert not (folder / ".venv" / "installed").exists()

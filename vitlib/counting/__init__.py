@@ -1,1 +1,1 @@
-"""What counting tools report for the network, and why they differ."""
+"""What counting tools report for the network (`counters`, `tools`), and why they differ (`reconcile`)."""

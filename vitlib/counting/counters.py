@@ -1,4 +1,4 @@
-"""What the tools count on the real model: thop, torchsummary, and PyTorch's own dispatcher."""
+"""What thop, torchsummary and PyTorch's dispatcher count on the real model."""
 
 import re
 from contextlib import redirect_stdout
@@ -29,27 +29,31 @@ class SummaryRow:
 
 
 def summary(config: ViTConfig) -> tuple[list[SummaryRow], int]:
-    """Return the rows that ``torchsummary.summary`` prints for the model, and the total that it prints."""
+    """Return the rows and the total parameters that ``torchsummary.summary`` prints for the network."""
     return summary_of(ViT(config), (config.channels, config.image_size, config.image_size))
 
 
 def summary_of(model: nn.Module, size: tuple[int, ...]) -> tuple[list[SummaryRow], int]:
-    """Return torchsummary's rows and total for any module that takes inputs of `size`, without the batch."""
+    """Return torchsummary's rows and total for any module; `size` is that of one input, such as (C, H, W)."""
     printed = StringIO()
     with redirect_stdout(printed):
         torchsummary.summary(model, size, device="cpu")
     pattern = r"(\w+)-(\d+) +\[([-\d, ]+)\] +([\d,]+)"
     rows = [
-        SummaryRow(int(index), kind, tuple(int(n) for n in shape.split(",")), _number(parameters))
+        SummaryRow(int(index), kind, tuple(int(n) for n in shape.split(",")), _integer(parameters))
         for kind, index, shape, parameters in re.findall(pattern, printed.getvalue())
     ]
     total = re.search(r"Total params: ([\d,]+)", printed.getvalue())
     assert total is not None, "torchsummary prints its total"
-    return rows, _number(total[1])
+    return rows, _integer(total[1])
+
+
+def _integer(text: str) -> int:
+    return int(text.replace(",", ""))
 
 
 def thop_profile(config: ViTConfig) -> tuple[float, float]:
-    """Return the MACs and parameters that ``thop.profile`` gives for one image, as it gives them."""
+    """Return the MACs and parameters that ``thop.profile`` reports for one image: floats, as thop returns them."""
     images = torch.zeros(1, config.channels, config.image_size, config.image_size)
     macs, parameters = thop.profile(ViT(config), inputs=(images,), verbose=False)
     return macs, parameters
@@ -63,7 +67,7 @@ def parameters(config: ViTConfig) -> int:
 
 @dataclass(frozen=True)
 class Operation:
-    """What the dispatcher carried out: in which module, by which operator, its MACs and how many numbers it wrote."""
+    """An operator that the dispatcher ran: its module's path, its name, its MACs, and how many numbers it wrote."""
 
     module: str
     operator: str
@@ -71,18 +75,14 @@ class Operation:
     activations: int
 
 
-# operators that compute; what is left only allocates, copies, or looks at the same numbers in another shape
-ARITHMETIC = frozenset({"addmm", "mm", "bmm", "add", "div", "_softmax", "gelu", "native_layer_norm"})
-
-
 def operations(config: ViTConfig) -> list[Operation]:
     """Return every arithmetic operation of a forward pass over one image, in order, as PyTorch's dispatcher sees it.
 
-    The MACs of a matrix product are PyTorch's own formula (`torch.utils.flop_counter`, two FLOPs a MAC) on the shapes
-    that arrive. The pass runs on the meta device: shapes are real, numbers are not computed.
+    A matrix product's MACs are half the FLOPs of PyTorch's own formula (`torch.utils.flop_counter`) for the shapes that
+    arrive. The pass runs on the meta device, which tracks shapes and computes no numbers.
 
     Raises:
-        RuntimeError: an operator came by that is neither known to compute nor known not to.
+        RuntimeError: an operator is in neither `ARITHMETIC` nor `SHAPES`.
     """
     with torch.device("meta"):
         model = ViT(config).eval()
@@ -92,8 +92,10 @@ def operations(config: ViTConfig) -> list[Operation]:
     return recorder.operations
 
 
-_SHAPES = frozenset(
-    "view _unsafe_view transpose permute expand unsqueeze select slice t clone cat detach".split()  # noqa: SIM905
+ARITHMETIC = frozenset({"addmm", "mm", "bmm", "add", "div", "_softmax", "gelu", "native_layer_norm"})
+SHAPES = frozenset(  # these compute nothing: they copy, or view the same numbers in another shape
+    {"view", "_unsafe_view", "transpose", "permute", "expand", "unsqueeze", "select", "slice", "t"}
+    | {"clone", "cat", "detach"}
 )
 
 
@@ -113,20 +115,16 @@ class _Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Tensor:  # noqa: ANN401
         out = func(*args, **(kwargs or {}))
-        packet = func._overloadpacket
-        if packet.__name__ in ARITHMETIC:
-            price = flop_registry.get(packet)
-            flops = price(*args, **(kwargs or {}), out_val=out) if price else 0
-            written = (out[0] if isinstance(out, tuple) else out).numel()
+        operator = func._overloadpacket.__name__
+        if operator in ARITHMETIC:
             module = max(self.modules.parents, key=len)
             last = self.operations[-1] if self.operations else None
-            if packet.__name__ == "add" and last and (last.module, last.operator) == (module, "mm"):
-                return out  # a linear layer's bias: for some layouts PyTorch writes addmm as mm and add
-            self.operations.append(Operation(module, packet.__name__, flops // 2, written))
-        elif packet.__name__ not in _SHAPES:
-            raise RuntimeError(f"the operator is {packet.__name__!r}, which this count does not know yet.")
+            if operator == "add" and last and (last.module, last.operator) == (module, "mm"):
+                return out  # a linear layer's bias: for some layouts PyTorch splits addmm into mm and add
+            formula = flop_registry.get(func._overloadpacket)
+            flops = formula(*args, **(kwargs or {}), out_val=out) if formula else 0
+            written = (out[0] if isinstance(out, tuple) else out).numel()
+            self.operations.append(Operation(module, operator, flops // 2, written))
+        elif operator not in SHAPES:
+            raise RuntimeError(f"the operator is {operator!r}, but has to be one of ARITHMETIC or SHAPES.")
         return out
-
-
-def _number(text: str) -> int:
-    return int(text.replace(",", ""))

@@ -1,4 +1,4 @@
-"""The figures of what the network looks at, in the look of `vitlib.figures`: each draws data and computes nothing."""
+"""Figures of what the network attends to: small maps, attention distance, rollout, and the deletion test."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,22 +7,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from vitlib.report.figures import BLUE, GREEN, GREY, ORANGE, WIDTH, numbers
+from vitlib.report.image_figures import show
+from vitlib.report.output import BLUE, GREEN, GREY, ORANGE, WIDTH, attach_csv, legend_above
 
 
 def plot_maps(
     maps: Tensor, titles: Sequence[str], columns: int, low: float, high: float, colours: str, named: bool = True
 ) -> Figure:
-    """Draw small square maps in rows of `columns`, all on one scale, which stands beside them.
+    """Draw small square maps in rows of `columns` with one colour bar.
 
     Args:
         maps: (M, R, R).
         titles: one for each map.
         columns: maps in a row.
-        low: the value of the scale's lower end.
-        high: of its upper end.
+        low: the value at the colour bar's lower end.
+        high: the value at its upper end.
         colours: the name of a colour map.
-        named: draw the titles, too; the figure's numbers have them in any case.
+        named: whether to draw the titles; the CSV has them in any case.
     """
     rows = -(-len(maps) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, (WIDTH - 0.8) / columns * rows + 0.24 * rows * named))
@@ -34,15 +35,13 @@ def plot_maps(
             ax.set_title(title, loc="center", fontsize=9)
     figure.colorbar(drawn, ax=axes, fraction=0.04)
     head = ["map", *(f"cell {i + 1}" for i in range(maps[0].numel()))]
-    figure.numbers = numbers(
-        head, ([title, *values.flatten().tolist()] for values, title in zip(maps, titles, strict=True))
-    )
+    attach_csv(figure, head, ([title, *values.flatten().tolist()] for values, title in zip(maps, titles, strict=True)))
     return figure
 
 
-def plot_distances(distances: Sequence[Sequence[float]], uniform: float) -> Axes:
-    """Draw the mean distance in pixels of each head (a dot) of each layer, beside that of uniform attention."""
-    ax = plt.subplots(figsize=(WIDTH, 2.8))[1]
+def plot_distances(distances: Sequence[Sequence[float]], uniform: float, *, ax: Axes | None = None) -> Axes:
+    """Draw the mean attention distance in pixels of each head (a dot) by layer, and that of uniform attention."""
+    ax = ax or plt.subplots(figsize=(WIDTH, 2.8))[1]
     for layer, heads in enumerate(distances, 1):
         ax.plot([layer] * len(heads), heads, "o", color=BLUE, markersize=7, alpha=0.7)
     ax.axhline(uniform, color=GREY, linestyle="--", label="even attention")
@@ -50,41 +49,41 @@ def plot_distances(distances: Sequence[Sequence[float]], uniform: float) -> Axes
     ax.set_ylim(0, 1.15 * max(uniform, *(max(heads) for heads in distances)))
     ax.legend(loc="lower right")
     rows = [(layer, head, value) for layer, heads in enumerate(distances, 1) for head, value in enumerate(heads, 1)]
-    ax.figure.numbers = numbers(["layer", "head", "pixels"], [*rows, ("uniform", "", uniform)])
+    attach_csv(ax.figure, ["layer", "head", "pixels"], [*rows, ("uniform", "", uniform)])
     return ax
 
 
-def plot_deletion(counts: Sequence[int], curves: Mapping[str, Sequence[float]]) -> Axes:
-    """Draw for each order, by its name, the accuracy (0 to 1) after so many patches are blanked."""
-    ax = plt.subplots(figsize=(WIDTH, 3.6))[1]
+def plot_deletion(counts: Sequence[int], curves: Mapping[str, Sequence[float]], *, ax: Axes | None = None) -> Axes:
+    """Draw the accuracy (0 to 1) against the number of blanked patches, one curve for each named order."""
+    ax = ax or plt.subplots(figsize=(WIDTH, 3.6))[1]
     looks = zip((BLUE, GREEN, ORANGE, GREY, "black"), ("o", "s", "^", "v", "D"), strict=True)
     for (name, accuracies), (colour, marker) in zip(curves.items(), looks, strict=False):
         ax.plot(counts, [100 * a for a in accuracies], marker=marker, markersize=4, color=colour, label=name)
     ax.set(xlabel="patches blanked", ylabel="accuracy (%)", ylim=(0, 100))
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
-    ax.figure.numbers = numbers(["patches", *curves], zip(counts, *curves.values(), strict=True))
+    legend_above(ax)
+    attach_csv(ax.figure, ["patches", *curves], zip(counts, *curves.values(), strict=True))
     return ax
 
 
 def plot_rollouts(images: Tensor, maps: Tensor, titles: Sequence[str], columns: int) -> Figure:
-    """Draw images, each with its map of rollout under it.
+    """Draw images, each above its map of attention rollout.
 
     Args:
         images: uint8 (M, L, L).
         maps: (M, R, R).
-        titles: what stands above each image.
+        titles: one for each image.
         columns: images in a row.
     """
-    rows = -(-len(images) // columns)
-    figure, axes = plt.subplots(2 * rows, columns, figsize=(WIDTH, 2.9 * rows), squeeze=False)
+    height = -(-len(images) // columns)
+    figure, axes = plt.subplots(2 * height, columns, figsize=(WIDTH, 2.9 * height), squeeze=False)
     for ax in axes.flat:
         ax.set_axis_off()
     for i, (image, values, title) in enumerate(zip(images, maps, titles, strict=True)):
         upper, lower = axes[2 * (i // columns), i % columns], axes[2 * (i // columns) + 1, i % columns]
-        upper.imshow(image, vmin=0, vmax=255, interpolation="nearest")
+        show(upper, image)
         upper.set_title(title, loc="center", fontsize=9)
         lower.imshow(values, vmin=0, vmax=float(maps.max()), cmap="Oranges", interpolation="nearest")
     head = ["image", *(f"patch {i + 1}" for i in range(maps[0].numel()))]
-    shown = zip(titles, maps, strict=True)
-    figure.numbers = numbers(head, ([title.replace("\n", " "), *m.flatten().tolist()] for title, m in shown))
+    rows = ([title.replace("\n", " "), *m.flatten().tolist()] for title, m in zip(titles, maps, strict=True))
+    attach_csv(figure, head, rows)
     return figure

@@ -1,18 +1,19 @@
-"""The calculator on the page "What if": the derivation of `vitlib.cost`, computed by the reader's browser.
+"""The calculator on the page `what_if`: the reader's browser evaluates the derivation of `vitlib.cost`.
 
-The script gets the formulas as data from `vitlib.cost.formulas`, so that the page and the library cannot disagree.
+The script receives the formulas as data from `vitlib.cost`, so the page and the library cannot disagree.
 """
 
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from IPython.display import HTML
 
 from vitlib import cost
 from vitlib.config import ViTConfig
 
-DIALS = (  # setting, what the reader sees, and the slider's lowest and highest value and step
+DIALS = (  # setting, label, and the slider's lowest and highest value and step
     ("image_size", "Image: pixels a side", 4, 512, 4),
     ("patch_size", "Patch: pixels a side, P", 1, 64, 1),
     ("channels", "Channels of a pixel, C", 1, 4, 1),
@@ -38,8 +39,8 @@ def _imagenet(width: int, depth: int, heads: int, patch: int) -> ViTConfig:
     )
 
 
-# Networks with their published parameters (timm, which agrees with torchvision where both have the network); the
-# homework's are the ones it has, since no tool that it used prints them.
+# Networks and their published parameters, by timm, which agrees with torchvision where both have the network.
+# No tool that the homework used prints the true count.
 PRESETS: dict[str, tuple[ViTConfig, int | None]] = {
     "This homework": (ViTConfig(), None),
     "DeiT-Ti": (_imagenet(192, 12, 3, 16), 5_717_416),
@@ -51,10 +52,10 @@ PRESETS: dict[str, tuple[ViTConfig, int | None]] = {
 
 
 def calculator() -> HTML:
-    """Return the calculator: sliders, a table of every operation, totals; its state is the address after ``#``."""
+    """Return the calculator: sliders, a table of every operation, totals. The address after ``#`` holds its state."""
     names = [name for name, *_ in DIALS + FLAGS]
-    given = {
-        "rows": cost.formulas(),
+    inputs = {
+        "rows": {"shared": _formulas(share_norm=True), "separate": _formulas(share_norm=False)},
         "dials": [dict(zip(("name", "label", "low", "high", "step"), dial, strict=True)) for dial in DIALS],
         "flags": [dict(zip(("name", "label"), flag, strict=True)) for flag in FLAGS],
         "presets": [
@@ -63,4 +64,10 @@ def calculator() -> HTML:
         ],
     }
     template = (Path(__file__).parent / "calculator.html").read_text()
-    return HTML(template.replace("__DATA__", json.dumps(given, sort_keys=True).replace("</", "<\\/")))
+    return HTML(template.replace("__DATA__", json.dumps(inputs, sort_keys=True).replace("</", "<\\/")))
+
+
+def _formulas(share_norm: bool) -> list[dict[str, Any]]:
+    """Return the rows of the network: name, and MACs and parameters as lists of products of factors."""
+    rows = cost.model(ViTConfig(share_norm=share_norm)).rows
+    return [{"name": row.name, "macs": row.macs.products, "parameters": row.parameters.products} for row in rows]

@@ -1,88 +1,101 @@
-"""Recipes: named settings of a training run, each a file in ``studies/recipes/`` that says what it is for.
+"""Recipes: named settings of a training run, a file each in ``studies/recipes/``.
 
-A recipe holds ``purpose``, ``cost``, ``expected`` and ``command`` for a reader, and ``settings``: what it changes of
-`TrainConfig`'s defaults, by name, the network's under ``model``.
+A recipe says what it is for (``purpose``, ``cost``, ``expected``, ``command``) and has the ``settings`` that it changes
+of `TrainConfig`'s defaults, those of the network under ``model``.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import yaml
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from vitlib import paths
-from vitlib.config import TrainConfig
+from vitlib.config import TrainConfig, explain, require
 
 FOLDER = paths.ROOT / "studies" / "recipes"
-KEYS = ("purpose", "cost", "expected", "command", "settings")
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
-class _OnceLoader(yaml.SafeLoader):
-    """Refuses a name that is there twice: YAML keeps the last of them in silence."""
+class Recipe(BaseModel):
+    """What a recipe's file holds."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if (key.tag, str(key.value)) in seen:
-                raise yaml.MarkedYAMLError(problem=f"{key.value!r} is there twice", problem_mark=key.start_mark)
-            seen.add((key.tag, str(key.value)))
-        return super().construct_mapping(node, deep)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    purpose: Text
+    cost: Text
+    expected: Text
+    command: Text
+    settings: dict[str, Any]
+
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def names(folder: Path = FOLDER) -> list[str]:
-    """Return the names of the recipes there are."""
+    """Return the names of all recipes."""
     return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def read(name: str, folder: Path = FOLDER) -> Recipe:
+    """Return a recipe; raises ValueError if there is none of that name, or its file is not a recipe."""
+    require(name in names(folder), "recipe", name, f"one of {', '.join(names(folder))}")
+    return read_yaml(folder / f"{name}.yaml", Recipe)
 
 
 def load(name: str, folder: Path = FOLDER) -> TrainConfig:
     """Return the settings of a recipe, with seed 0.
 
     Raises:
-        ValueError: there is no such recipe, or its file is not a recipe; one sentence says what is wrong.
+        ValueError: there is no such recipe, or its file is wrong; one sentence says how.
     """
-    if name not in names(folder):
-        raise ValueError(f"recipe is {name!r}, but has to be one of {', '.join(names(folder))}.")
-    path = folder / f"{name}.yaml"
-    values = read(path, KEYS)
+    recipe = read(name, folder)
     try:
-        return changed(TrainConfig(), values["settings"])
+        return override(TrainConfig(), recipe.settings)
     except ValueError as error:
-        raise ValueError(f"{paths.show(path)}: {error}") from error
+        raise ValueError(f"{paths.relative(folder / name)}.yaml: {error}") from error
 
 
-def read(path: Path, keys: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return what a YAML file holds, known to have each of `keys` and nothing but those and the `optional` ones."""
-    shown = paths.show(path)
-    try:
-        loader = _OnceLoader(path.read_text())
-        try:
-            values = loader.get_single_data()
-        finally:
-            loader.dispose()
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ValueError(f"{shown} is not valid YAML: {' '.join(str(error).split())}.") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{shown} holds {values!r}, but has to hold name: value for {', '.join(keys)}.")
-    for key in keys:
-        if values.get(key) is None:
-            raise ValueError(f"{shown} has no {key!r}, but has to say {', '.join(keys)}.")
-    for key in values:
-        if key not in (*keys, *optional):
-            raise ValueError(f"{shown} has {key!r}, but knows only {', '.join((*keys, *optional))}.")
-    return values
-
-
-def changed(config: TrainConfig, settings: object) -> TrainConfig:
+def override(config: TrainConfig, settings: dict[str, Any]) -> TrainConfig:
     """Return `config` with some settings changed, those of the network under ``model``.
 
     Raises:
-        ValueError: a setting is unknown or out of range, or is the seed, which a study or the caller names.
+        ValueError: a setting is unknown or out of range, or is the seed, which a study or the caller sets.
     """
-    if not isinstance(settings, dict):
-        raise ValueError(f"settings is {settings!r}, but has to be name: value.")
-    if "seed" in settings:
-        raise ValueError(f"seed is {settings['seed']!r}, but has to be left to the study, which names its seeds.")
+    require("seed" not in settings, "seed", settings.get("seed"), "left to the study, which lists its seeds")
     model = settings.get("model", {})
-    if not isinstance(model, dict):
-        raise ValueError(f"model is {model!r}, but has to be name: value.")
+    require(isinstance(model, dict), "model", model, "settings by name")
     values = config.to_dict()
     return TrainConfig.from_dict(values | settings | {"model": values["model"] | model})
+
+
+def read_yaml(path: Path, model: type[Model]) -> Model:
+    """Return a YAML file's content as a pydantic model.
+
+    Raises:
+        ValueError: the file is not YAML or does not fit the model; one sentence names the file and what is wrong.
+    """
+    shown = paths.relative(path)
+    try:
+        values = _UniqueKeyLoader(path.read_text()).get_single_data()
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"{shown} is not valid YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{shown} holds {values!r}, but has to hold {', '.join(model.model_fields)}.")
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise ValueError(f"{shown}: {explain(error, model.model_fields)}") from error
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses a key that is given twice; YAML would silently keep the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if (key.tag, str(key.value)) in seen:
+                raise yaml.MarkedYAMLError(problem=f"{key.value!r} is given twice", problem_mark=key.start_mark)
+            seen.add((key.tag, str(key.value)))
+        return super().construct_mapping(node, deep)

@@ -1,21 +1,21 @@
-"""Studies: recipes with named changes, over seeds, as jobs that any scheduler can run and as one table of results.
+"""Studies: variants of a recipe, trained over seeds, as independent jobs whose results are one table.
 
 A study is a file ``studies/<name>.yaml``:
 
-    purpose: what it asks
-    recipe: homework        # where every rung starts, see vitlib/recipes.py
-    test: never             # the test set: never (something is chosen), last, or every (epoch)
+    purpose: what the study asks
+    recipe: homework        # where every variant starts: a file in studies/recipes/
+    test: never             # evaluate on the test set: never (something is chosen), last, or every (epoch)
     seeds: 0-4              # or a list
     seeds_a_job: 5          # trained together; optional, 1 by default
-    settings: {epochs: 3}   # of every rung; optional
-    curves: true            # keep a row per epoch too; optional
-    rungs:
-      as it is: {}
+    settings: {epochs: 3}   # of every variant; optional
+    curves: true            # a second table with a row per epoch; optional
+    variants:
+      baseline: {}
       Muon: {optimizer: muon, lr: 0.004}
-      Muon, mirrored: {from: Muon, flip: true}   # starts at a rung above, or at another recipe
+      Muon, flip: {from: Muon, flip: true}   # starts at a variant above, or at another recipe
 
-Its results are ``studies/results/<name>.csv``, a row per finished run, which is committed; a run that has a row there
-is never trained again. What is being trained lies in ``build/studies/<name>/``.
+Its results are ``studies/results/<name>.csv``, a row per finished run. The table is committed, and a run with a row is
+never trained again. Unfinished work lies in ``build/studies/<name>/``.
 """
 
 import csv
@@ -23,35 +23,66 @@ import io
 import json
 import math
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from filelock import FileLock, Timeout
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from vitlib import paths, runs
 from vitlib.config import TrainConfig, require
 from vitlib.studies import recipes
-from vitlib.training.loop import TESTS, epochs_kept, train, train_seeds
+from vitlib.training.checkpoint import epochs_kept
+from vitlib.training.loop import train, train_seeds
 
 FOLDER = paths.ROOT / "studies"
-KEYS = ("purpose", "recipe", "test", "seeds", "rungs")
-OPTIONAL = ("seeds_a_job", "settings", "curves")
-RUN = ("rung", "seed", "digest")  # the first columns of a table
-TEXTS = ("rung", "digest", "device")  # columns that are not JSON
-TIMES = ("seconds", "device")  # columns that another training of the same runs may fill differently
-MOST = 100_000  # seeds of a study
+RUN = ("variant", "seed", "digest")  # the first columns of a table
+TEXTS = ("variant", "digest", "device", "device_kind")  # columns that are not JSON
+MACHINE = ("seconds", "device", "device_kind")  # columns that differ when the same runs are trained again
+MAX_SEEDS = 100_000
 REMEDY = "restore the file, or remove the rows that are wrong; those runs are trained again."
+
+
+def _seeds(given: Any) -> list[Any]:  # noqa: ANN401
+    """Return the seeds that a range such as ``0-4`` or a list names."""
+    ends = re.fullmatch(r"(\d{1,18})-(\d{1,18})", given) if isinstance(given, str) else None
+    seeds = range(int(ends[1]), int(ends[2]) + 1) if ends else given
+    wanted = "a range such as 0-4 or a list of different whole numbers such as [0, 1, 2]"
+    require(isinstance(seeds, list | range) and len(seeds) > 0, "seeds", given, wanted)
+    require(len(seeds) <= MAX_SEEDS, "the number of seeds", len(seeds), f"at most {MAX_SEEDS:,}")
+    require(len({*map(str, seeds)}) == len(seeds), "seeds", given, wanted)
+    return [*seeds]
+
+
+def _name(given: object) -> object:
+    named = isinstance(given, str) and bool(given.strip()) and given.isprintable()
+    require(named, "the name of a variant", given, "a line of text: quote what YAML reads as something else")
+    return given
+
+
+class StudyFile(BaseModel):
+    """What a study's file holds."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    purpose: recipes.Text
+    recipe: str
+    test: Literal["never", "last", "every"]
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], BeforeValidator(_seeds)]
+    seeds_a_job: Annotated[int, Field(ge=1)] = 1
+    settings: dict[str, Any] = {}
+    curves: bool = False
+    variants: Annotated[dict[Annotated[str, BeforeValidator(_name)], dict[str, Any]], Field(min_length=1)]
 
 
 @dataclass(frozen=True)
 class Job:
-    """A batch of seeds of one rung, trained together; `config` has seed 0."""
+    """A batch of seeds of one variant, trained together; `config` has seed 0."""
 
-    rung: str
+    variant: str
     config: TrainConfig
     seeds: tuple[int, ...]
 
@@ -61,22 +92,22 @@ class Job:
         return f"{self.config.digest}-{self.seeds[0]}"
 
     def __str__(self) -> str:
-        return f"{self.rung}, seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}"
+        return f"{self.variant}, seed{'s' * (len(self.seeds) > 1)} {', '.join(map(str, self.seeds))}"
 
 
 @dataclass(frozen=True)
 class State:
-    """How far the jobs of a study are: their numbers, and what went wrong by job."""
+    """The progress of a study's jobs."""
 
     done: int
     running: int
-    failed: dict[Job, str]
+    failed: dict[Job, str]  # and why
     left: list[int]  # images that each job has yet to train on, counted at the end of its epochs
 
 
 @dataclass(frozen=True)
 class Study:
-    """What a study's file says; `rungs` holds each rung's settings, with seed 0."""
+    """A study, its jobs and its tables; `variants` holds each variant's settings, with seed 0."""
 
     path: Path
     purpose: str
@@ -84,8 +115,8 @@ class Study:
     seeds: tuple[int, ...]
     seeds_a_job: int
     curves: bool
-    rungs: dict[str, TrainConfig]
-    origins: dict[str, str]  # the rung, or the recipe, that each rung changes
+    variants: dict[str, TrainConfig]
+    origins: dict[str, str]  # the variant, or the recipe, that each variant changes
 
     @property
     def name(self) -> str:
@@ -94,7 +125,7 @@ class Study:
 
     @property
     def work(self) -> Path:
-        """The folder of what is being trained; it may be removed when the results are gathered."""
+        """The folder of unfinished work; it may be removed when the results are gathered."""
         return self.path.parent.parent / "build" / "studies" / self.name
 
     @property
@@ -111,69 +142,67 @@ class Study:
     def columns(self) -> tuple[str, ...]:
         """The columns of the table."""
         test = () if self.test == "never" else ("test_accuracy", "test_loss", "test_correct")
-        return ("rung", "seed", "digest", "epochs", "validation_accuracy", "validation_loss", *test, *TIMES)
+        return (*RUN, "epochs", "validation_accuracy", "validation_loss", *test, *MACHINE)
 
     @property
     def epoch_columns(self) -> tuple[str, ...]:
         """The columns of the table by epoch."""
         test = ("test_loss", "test_correct") if self.test == "every" else ()
-        return ("rung", "seed", "digest", "epoch", "train_loss", "validation_loss", "validation_accuracy", *test)
+        return (*RUN, "epoch", "train_loss", "validation_loss", "validation_accuracy", *test)
 
     @property
     def runs(self) -> list[tuple[str, TrainConfig]]:
-        """Every run that the study asks for, as rung and settings, in the table's order."""
-        return [(rung, replace(config, seed=seed)) for rung, config in self.rungs.items() for seed in self.seeds]
+        """Every run of the study, as variant and settings, in the table's order."""
+        return [(name, replace(config, seed=seed)) for name, config in self.variants.items() for seed in self.seeds]
 
     @cached_property
     def jobs(self) -> list[Job]:
-        """Every job; draws inside of the network do not come apart by seed, so that such seeds train one by one."""
+        """Every job. Seeds of a network with dropout train one by one: their random masks cannot be batched."""
         jobs = []
-        for rung, config in self.rungs.items():
+        for name, config in self.variants.items():
             size = 1 if config.model.dropout or config.model.drop_path else self.seeds_a_job
             batches = (self.seeds[i : i + size] for i in range(0, len(self.seeds), size))
-            jobs += [Job(rung, config, batch) for batch in batches]
+            jobs += [Job(name, config, batch) for batch in batches]
         return jobs
 
     @cached_property
     def rows(self) -> dict[str, dict[str, Any]]:
-        """The rows of the table that the study asks for, by the run's digest, in the order of `runs`."""
-        whole = set(self.columns) - set(TIMES)
-        found = {row["digest"]: row for row in read(self.table) if all(row.get(name) is not None for name in whole)}
-        curves = {row["digest"] for row in self.epochs} if self.curves else found.keys()
-        rows, there = {}, found.keys() & curves
-        for rung, config in self.runs:
-            if config.digest in there:
+        """The rows of the study's runs, by digest, in the order of `runs`."""
+        needed = set(self.columns) - set(MACHINE)
+        found = {row["digest"]: row for row in read(self.table) if all(row.get(name) is not None for name in needed)}
+        present = found.keys() & ({row["digest"] for row in self.epochs} if self.curves else found.keys())
+        rows = {}
+        for variant, config in self.runs:
+            if config.digest in present:
                 row = found[config.digest]
                 with runs.reading(self.table, REMEDY):
                     for name in ("seed", "epochs"):
                         wanted = f"{getattr(config, name)}, as its digest {config.digest} says"
                         require(row[name] == getattr(config, name), f"{name} of a run", row[name], wanted)
-                rows[config.digest] = row | {"rung": rung}
+                rows[config.digest] = row | {"variant": variant}
         return rows
 
     @cached_property
     def epochs(self) -> list[dict[str, Any]]:
-        """The rows of the table by epoch that the study asks for, in its order."""
-        there: dict[str, list[dict[str, Any]]] = {}
-        for row in read(self.epochs_table):
-            there.setdefault(row["digest"], []).append(row)
+        """The rows by epoch of the study's runs, in the order of `runs`."""
+        by_run = _by_digest(read(self.epochs_table))
         rows = []
-        for rung, config in self.runs:
-            numbers = [row["epoch"] for row in there.get(config.digest, [])]
+        for variant, config in self.runs:
+            of_run = by_run.get(config.digest, [])
+            numbers = [row["epoch"] for row in of_run]
             with runs.reading(self.epochs_table, REMEDY):
-                wanted = f"1 to {config.epochs}, or of a run that is not there"
-                require(numbers in ([], [*range(1, config.epochs + 1)]), f"epochs of {config.digest}", numbers, wanted)
-            rows += [row | {"rung": rung} for row in there.get(config.digest, [])]
+                complete = numbers in ([], [*range(1, config.epochs + 1)])
+                require(complete, f"epochs of {config.digest}", numbers, f"1 to {config.epochs}, or no row of that run")
+            rows += [row | {"variant": variant} for row in of_run]
         return rows
 
     @property
     def coverage(self) -> str:
-        """How many of the runs have a row, in words for a page."""
-        there, wanted = len(self.rows), len(self.runs)
-        return f"{there:,} of {wanted:,} runs" + (": partial, the others are not trained yet" if there < wanted else "")
+        """How many of the runs have a row, such as ``40 of 65 runs``."""
+        return f"{len(self.rows):,} of {len(self.runs):,} runs"
 
     def folder(self, config: TrainConfig) -> Path:
-        """Return the folder of a rung's runs. A run that looked at the test set is kept apart from one that did not."""
+        """Return the folder of a variant's runs. Runs that looked at the test set are kept apart."""
         return self.work / "runs" / self.test / replace(config, seed=0).digest
 
     def missing(self, job: Job) -> list[int]:
@@ -191,27 +220,27 @@ class Study:
         """Return the file that says why a job's last attempt failed."""
         return self.work / "failed" / job.name
 
-    def run(self, name: str) -> None:
-        """Train what is missing of the job with this name, after another process that has it in hand.
-
-        Raises:
-            ValueError: the study has no such job.
-        """
+    def find(self, name: str) -> Job:
+        """Return the job of a name; raises ValueError if the study has none."""
         job = next((job for job in self.jobs if job.name == name), None)
         if job is None:
             raise ValueError(f"job is {name!r}, but {self.name} has no job of that name.")
+        return job
+
+    def run(self, job: Job) -> None:
+        """Train the missing runs of a job; waits if another process is training it."""
         for path in (self.work / "locks", self.work / "failed"):
             path.mkdir(parents=True, exist_ok=True)
         with self.lock(job):
             self.note(job).unlink(missing_ok=True)
-            seeds = self._unlisted(job)
+            seeds, folder = self._unlisted(job), self.folder(job.config)
             if len(seeds) == 1:
-                train(replace(job.config, seed=seeds[0]), self.folder(job.config) / f"seed-{seeds[0]}", test=self.test)
+                train(replace(job.config, seed=seeds[0]), folder / f"seed-{seeds[0]}", test=self.test)
             elif seeds:
-                train_seeds(job.config, seeds, self.folder(job.config), test=self.test)
+                train_seeds(job.config, seeds, folder, test=self.test)
 
     def state(self, jobs: Iterable[Job]) -> State:
-        """Return how far these jobs are."""
+        """Return the progress of these jobs."""
         done, running, left, failed = 0, 0, [], {}
         for job in jobs:
             missing = self.missing(job)
@@ -236,31 +265,29 @@ class Study:
             return True
 
     def gather(self) -> None:
-        """Write the tables anew from the rows there are and the finished runs.
+        """Write the tables from the rows they have and the finished runs.
 
         Raises:
-            ValueError: the weights of a finished run were altered.
+            ValueError: a file of a finished run was altered.
         """
         rows, epochs = [], []
-        listed: dict[str, list[dict[str, Any]]] = {}
-        for row in self.epochs:
-            listed.setdefault(row["digest"], []).append(row)
-        for rung, config in self.runs:
+        by_run = _by_digest(self.epochs)
+        for variant, config in self.runs:
             folder = self.folder(config) / f"seed-{config.seed}"
             if config.digest in self.rows:
                 rows.append(self.rows[config.digest])
-                epochs += listed.get(config.digest, [])
+                epochs += by_run.get(config.digest, [])
             elif runs.is_complete(folder):
                 run = runs.load_run(folder)
-                about = {"rung": rung, "seed": config.seed, "digest": config.digest}
-                rows.append(about | _figures(run))
-                epochs += [about | epoch for epoch in run.history]
+                of_run = {"variant": variant, "seed": config.seed, "digest": config.digest}
+                rows.append(of_run | _results(run))
+                epochs += [of_run | epoch for epoch in run.history]
         if rows:
             if self.curves:
                 _write(self.epochs_table, self.epoch_columns, epochs)
             _write(self.table, self.columns, rows)
-        for name in ("rows", "epochs"):  # to be read anew
-            self.__dict__.pop(name, None)
+        for name in ("rows", "epochs"):  # read again when they are next used
+            vars(self).pop(name, None)
 
 
 def images_of(config: TrainConfig) -> int:
@@ -269,7 +296,7 @@ def images_of(config: TrainConfig) -> int:
 
 
 def speed(study: Study) -> tuple[float, str]:
-    """Return the images a second that a job can be expected to train on, and what that was measured on."""
+    """Return the expected training speed of a job in images per second, and where it was measured."""
     timed = [
         (images_of(config), study.rows[config.digest]["seconds"])
         for _, config in study.runs
@@ -277,7 +304,7 @@ def speed(study: Study) -> tuple[float, str]:
     ]
     images, seconds = (math.fsum(column) for column in zip(*timed, strict=True)) if timed else (0, 0)
     if seconds:
-        return images / seconds, f"the {len(timed)} runs of this study that are there"
+        return images / seconds, f"{len(timed)} runs of this study"
     run = runs.load_run(paths.ROOT / "runs" / "report")
     device = run.manifest["starts"][-1]["device"]
     return images_of(run.config) / run.manifest["training_seconds"], f"runs/report, on {device}"
@@ -287,80 +314,49 @@ def load(name: str) -> Study:
     """Return a study by its name in ``studies/``, or by the path of its file.
 
     Raises:
-        ValueError: there is no such study, or its file says something that cannot be; one sentence says what.
+        ValueError: there is no such study, or its file is wrong; one sentence says how.
     """
     path = paths.ROOT / name if name.endswith(".yaml") else FOLDER / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.yaml"))) or "none yet"
-        raise ValueError(f"study is {name!r}, but has to be a file that ends in .yaml or one of: {known}.")
-    values = recipes.read(path, KEYS, OPTIONAL)
+    known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.yaml")))
+    require(path.is_file(), "study", name, f"a file that ends in .yaml or one of {known}")
+    file = recipes.read_yaml(path, StudyFile)
     try:
-        return _study(path, values)
+        variants, origins = _variants(file)
     except ValueError as error:
-        raise ValueError(f"{paths.show(path)}: {error}") from error
+        raise ValueError(f"{paths.relative(path)}: {error}") from error
+    return Study(path, file.purpose, file.test, tuple(file.seeds), file.seeds_a_job, file.curves, variants, origins)
 
 
-def _study(path: Path, values: dict[str, Any]) -> Study:
-    purpose, test = values["purpose"], values["test"]
-    size, curves = values.get("seeds_a_job", 1), values.get("curves", False)
-    require(isinstance(purpose, str) and bool(purpose.strip()), "purpose", purpose, "a sentence")
-    require(test in TESTS, "test", test, f"one of {', '.join(TESTS)}")
-    require(type(size) is int and size >= 1, "seeds_a_job", size, "a whole number of at least 1")
-    require(isinstance(curves, bool), "curves", curves, "true or false")
-    settings = values.get("settings", {})
-    rungs: dict[str, TrainConfig] = {}
-
-    def begin(name: str) -> TrainConfig:
-        if name in rungs:
-            return rungs[name]
-        return recipes.changed(recipes.load(name), settings)
-
-    seeds, base = _seeds(values["seeds"]), begin(str(values["recipe"]))
-    replace(base, seed=max(seeds))  # may be a seed
-    given = values["rungs"]
-    require(isinstance(given, dict) and len(given) > 0, "rungs", given, "at least one line, name: {setting: value}")
-    digests: dict[str, str] = {}
+def _variants(file: StudyFile) -> tuple[dict[str, TrainConfig], dict[str, str]]:
+    """Return the settings of each variant, and the variant or recipe that it changes."""
+    variants: dict[str, TrainConfig] = {}
     origins: dict[str, str] = {}
-    for rung, changes in given.items():
-        named = isinstance(rung, str) and bool(rung.strip()) and rung.isprintable()
-        require(named, "a rung's name", rung, "a line of text: put what YAML takes for something else in quotes")
-        wanted = "name: {setting: value}, or name: {} for no change"
-        require(isinstance(changes, dict), f"rung {rung!r}", changes, wanted)
-        changes = dict(changes)
-        origin = changes.pop("from", None)
-        known = [*rungs, *recipes.names()]
-        wanted = f"a rung above it or a recipe: {', '.join(known)}"
-        require(origin is None or origin in known, f"rung {rung!r}: from", origin, wanted)
+    names: dict[str, str] = {}  # by digest
+    base = recipes.override(recipes.load(file.recipe), file.settings)
+    for name, changes in file.variants.items():
+        settings = {key: value for key, value in changes.items() if key != "from"}
+        origin, known = changes.get("from"), [*variants, *recipes.names()]
+        wanted = f"a variant above it or a recipe: {', '.join(known)}"
+        require(origin is None or origin in known, f"variant {name!r}: from", origin, wanted)
         try:
-            config = recipes.changed(base if origin is None else begin(origin), changes)
+            if origin is None:
+                start = base
+            else:
+                start = variants.get(origin) or recipes.override(recipes.load(origin), file.settings)
+            config = recipes.override(start, settings)
         except ValueError as error:
-            raise ValueError(f"rung {rung!r}: {error}") from error
-        if config.digest in digests:
-            raise ValueError(f"rung {rung!r} has the same settings as {digests[config.digest]!r}: remove one.")
-        digests[config.digest] = rung
-        rungs[rung] = config
-        origins[rung] = str(values["recipe"]) if origin is None else origin
-    return Study(path, purpose, test, seeds, size, curves, rungs, origins)
-
-
-def _seeds(given: object) -> tuple[int, ...]:
-    """Return the seeds that ``0-4`` or a list names."""
-    ends = re.fullmatch(r"(\d{1,18})-(\d{1,18})", given) if isinstance(given, str) else None
-    seeds = range(int(ends[1]), int(ends[2]) + 1) if ends else given
-    wanted = "a range such as 0-4 or a list of whole numbers such as [0, 1, 2], with at least one"
-    require(isinstance(seeds, list | range) and len(seeds) > 0, "seeds", given, wanted)
-    require(len(seeds) <= MOST, "the number of seeds", len(seeds), f"at most {MOST:,}")
-    require(all(type(seed) is int and seed >= 0 for seed in seeds), "seeds", given, wanted)
-    twice = sorted(seed for seed, times in Counter(seeds).items() if times > 1)
-    require(not twice, "seeds", given, f"each seed only once ({', '.join(map(str, twice))} is not)")
-    return tuple(seeds)
+            raise ValueError(f"variant {name!r}: {error}") from error
+        if config.digest in names:
+            raise ValueError(f"variant {name!r} has the same settings as {names[config.digest]!r}: remove one.")
+        variants[name], origins[name], names[config.digest] = config, origin or file.recipe, name
+    return variants, origins
 
 
 def read(table: Path) -> list[dict[str, Any]]:
-    """Return the rows of a table with their values as numbers and lists; what is empty is None.
+    """Return the rows of a table with their values as numbers and lists; an empty cell is None.
 
     Raises:
-        ValueError: the table was cut off, has the marks of a merge, or a row of it is no run's or is there twice.
+        ValueError: the table was cut off, has merge conflict markers, or a row is malformed or repeated.
     """
     if not table.is_file():
         return []
@@ -376,9 +372,9 @@ def read(table: Path) -> list[dict[str, Any]]:
             values = {name: _value(name, value, where) for name, value in zip(names, row, strict=True)}
             run = values["digest"], values.get("epoch")
             require(bool(re.fullmatch("[0-9a-f]{12}", run[0])), f"digest in {where}", run[0], "12 hexadecimal digits")
-            require(run not in rows, where, ",".join(row), "of a run that is not there already")
+            require(run not in rows, where, ",".join(row), "a row of another run")
             rows[run] = values
-        require(text.endswith("\n"), "the last line", text.splitlines()[-1], "whole and end with a newline")
+        require(text.endswith("\n"), "the last line", text.splitlines()[-1], "complete and end with a newline")
     return [*rows.values()]
 
 
@@ -390,31 +386,39 @@ def _value(name: str, text: str, where: str) -> Any:  # noqa: ANN401
         value = json.loads(text or "null")
     except ValueError:
         value = text
-    whole = type(value) in (int, float) and math.isfinite(value)
-    require(value is None or whole or isinstance(value, list), f"{name} in {where}", text, "a number")
+    finite = type(value) in (int, float) and math.isfinite(value)
+    require(value is None or finite or isinstance(value, list), f"{name} in {where}", text, "a number")
     return value
 
 
-def _figures(run: runs.Run) -> dict[str, Any]:
-    """Return what the table says of a finished run."""
+def _by_digest(rows: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["digest"], []).append(row)
+    return found
+
+
+def _results(run: runs.Run) -> dict[str, Any]:
+    """Return the columns of a finished run's row."""
     last, start = run.history[-1], run.manifest["starts"][-1]
-    figures = {
+    results = {
         "epochs": run.config.epochs,
         "validation_accuracy": last["validation_accuracy"],
         "validation_loss": last["validation_loss"],
         "seconds": round(run.manifest["training_seconds"] / start.get("seeds_at_once", 1), 2),  # its share
         "device": start["device"],
+        "device_kind": start.get("device_kind", "cpu"),  # runs that do not name it were all trained on a CPU
     }
     if "loss" in run.metrics:
         correct = run.metrics["correct"]
-        figures["test_accuracy"] = round(sum(correct) / sum(run.metrics["total"]), 6)
-        figures["test_loss"] = round(run.metrics["loss"], 6)
-        figures["test_correct"] = correct
-    return figures
+        results["test_accuracy"] = round(sum(correct) / sum(run.metrics["total"]), 6)
+        results["test_loss"] = round(run.metrics["loss"], 6)
+        results["test_correct"] = correct
+    return results
 
 
 def _write(table: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
-    """Write a table whole or not at all."""
+    """Write a table completely or not at all."""
     table.parent.mkdir(parents=True, exist_ok=True)
     scratch = table.with_suffix(".part")
     try:
@@ -422,13 +426,12 @@ def _write(table: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) 
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(columns)
             for row in rows:
-                writer.writerow(
-                    [
-                        row[column] if column in TEXTS else "" if row[column] is None else json.dumps(row[column])
-                        for column in columns
-                    ]
-                )
+                writer.writerow([_cell(name, row.get(name)) for name in columns])
         scratch.replace(table)
     except OSError:
         scratch.unlink(missing_ok=True)
         raise
+
+
+def _cell(name: str, value: Any) -> str:  # noqa: ANN401
+    return "" if value is None else value if name in TEXTS else json.dumps(value)

@@ -1,23 +1,23 @@
-"""Other ways to draw a network's first weights than `vitlib.model` draws them."""
+"""Initial weights other than those that `vitlib.model` draws itself."""
 
 import torch
 from torch import Tensor, nn
 
 from vitlib.config import ViTConfig
-from vitlib.model import ViT
+from vitlib.model import MultiHeadAttention, ViT
 
-# Trockman and Kolter, 2023, section 4: how random, and how much of the identity, the products of two layers are
+# Trockman and Kolter, 2023, section 4: weight of the random part and of the identity in the product of two layers
 QUERY_KEY, VALUE_OUTPUT = (0.7, 0.7), (0.4, -0.4)
 
 
-def build(config: ViTConfig, initialisation: str) -> ViT:
+def initialise(config: ViTConfig, initialisation: str) -> ViT:
     """Return a network with weights drawn from PyTorch's global generator.
 
     Args:
         config: its dimensions.
-        initialisation: ``"xavier"`` as `ViT` itself; ``"truncated"``: matrices from a normal distribution of
-            deviation 0.02 cut at twice that; ``"mimetic"``: attention begins as trained attention looks, each token
-            at what is like it (Trockman and Kolter, 2023; their sinusoidal positions are left out).
+        initialisation: ``"xavier"``: as `ViT` draws them; ``"truncated"``: matrices from a normal distribution with
+            standard deviation 0.02, truncated at two of them; ``"mimetic"``: the attention's matrices have the
+            structure that training gives them (Trockman and Kolter, 2023, without their sinusoidal positions).
     """
     network = ViT(config)
     if initialisation == "truncated":
@@ -25,14 +25,15 @@ def build(config: ViTConfig, initialisation: str) -> ViT:
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
     elif initialisation == "mimetic":
-        for layer in network.encoder:
-            _mimic(layer.attention, config)
+        for module in network.modules():
+            if isinstance(module, MultiHeadAttention):
+                _mimetic(module, config)
     return network
 
 
 @torch.no_grad()
-def _mimic(attention: nn.Module, config: ViTConfig) -> None:
-    """Draw the four matrices so that query times key is near the identity, and output times value near minus it."""
+def _mimetic(attention: MultiHeadAttention, config: ViTConfig) -> None:
+    """Make query times key close to the identity, and output times value close to its negative."""
     D, H = config.embed_dim, config.num_heads
     K = D // H
     for head in range(H):
@@ -46,7 +47,7 @@ def _mimic(attention: nn.Module, config: ViTConfig) -> None:
 
 
 def _factors(D: int, random: float, identity: float) -> tuple[Tensor, Tensor]:
-    """Return A and B (D, D) with A Bᵀ = random Z + identity I, Z normal of variance 1 / D, largest directions first."""
+    """Return A and B (D, D) with A Bᵀ = random Z + identity I, Z normal of variance 1 / D, by descending importance."""
     product = random * torch.randn(D, D) / D**0.5 + identity * torch.eye(D)
     left, sizes, right = torch.linalg.svd(product)
     return left * sizes.sqrt(), right.T * sizes.sqrt()

@@ -1,11 +1,9 @@
-"""Training runs: begun, shown while they train, continued after a kill, and kept when they are finished.
+"""Training runs: started, resumed after a kill, evaluated, and saved when they are finished.
 
-The steps themselves are `vitlib.engine`'s. A run trains in a folder beside its own, with a checkpoint per epoch.
-Axis: S seeds.
+`vitlib.training.engine` takes the steps. A run trains in a folder beside its own, with a checkpoint per epoch, and
+gets its own folder when it is complete.
 """
 
-import hashlib
-import json
 import math
 import os
 import shutil
@@ -17,23 +15,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from filelock import FileLock, Timeout
-from torch import Tensor
 
 from vitlib import data, paths, runs
-from vitlib.config import TrainConfig, differences, require
-from vitlib.evaluate import evaluate, is_out_of_memory
+from vitlib.config import TrainConfig, require
+from vitlib.evaluate import Evaluation, evaluate, is_out_of_memory
 from vitlib.runs import Run
-from vitlib.training import distillation, provenance
+from vitlib.training import checkpoint, distillation, progress, provenance
 from vitlib.training.engine import Engine
-from vitlib.training.progress import Progress
-from vitlib.training.progress import in_notebook as _in_notebook
 
 DEVICES = ("auto", "cpu", "cuda")
-TESTS = ("never", "last", "every")  # each sees what those before it see
+TESTS = ("never", "last", "every")  # when the test set is read; each reads all that those before it read
 
 
 def train(
@@ -44,32 +37,30 @@ def train(
     compiled: bool = True,
     test: str = "last",
     progress: Callable[[str], None] | None = None,
-    data_root: str | Path | None = None,
 ) -> Run:
-    """Train a model, keep the run in a folder and return it; a finished run is returned as it is.
+    """Train a model, save the run in a folder and return it; a finished run is returned as it is.
 
     A run that was killed continues after its last finished epoch.
 
     Args:
         config: what defines the run.
-        run_dir: folder of the run, such as ``runs/report``; a relative one is taken from the report's home.
+        run_dir: folder of the run, such as ``runs/report``; a relative one is taken from `paths.output_root`.
         device: ``"cpu"``, ``"cuda"``, or ``"auto"`` for CUDA where there is one.
-        compiled: compile the forward and backward pass; without a C++ compiler training runs eagerly all the same.
-        test: when the test set is looked at: ``"last"``, once, after the last epoch; ``"never"``, where something is
-            to be chosen: its files are not opened; ``"every"``, after every epoch, where learning itself is studied.
+        compiled: compile the forward and backward pass; without a C++ compiler training runs eagerly.
+        test: when the test set is read: ``"last"``, once, after the last epoch; ``"never"``, to choose settings: its
+            files are not opened; ``"every"``, after every epoch, to study learning itself.
         progress: receives a line of text per event; by default a bar in a terminal or an open notebook, and printed
             lines elsewhere.
-        data_root: folder of Fashion-MNIST, see `vitlib.data.load`.
 
     Raises:
-        ValueError: the device is unknown or missing, or the folder holds a run of another configuration, or one
-            without the look at the test set that is asked for.
-        RuntimeError: another process trains this run, or a page that is being checked asks for training.
+        ValueError: the device is unknown or missing, or the folder holds a run of another configuration or with a
+            smaller `test`.
+        RuntimeError: another process trains this run, or a page under check would have to train.
         FloatingPointError: the training loss is no longer a number.
-        MemoryError: the memory does not hold the network and a batch of images.
-        OSError: the run cannot be written, as on a full disk; what was finished is kept.
+        MemoryError: the network and a batch do not fit into the memory.
+        OSError: the run cannot be written, as on a full disk; finished epochs are kept.
     """
-    return _runs([config], [run_dir], device, compiled, test, progress, data_root)[0]
+    return _runs([config], [run_dir], device, compiled, test, progress)[0]
 
 
 def train_seeds(
@@ -81,36 +72,37 @@ def train_seeds(
     compiled: bool = True,
     test: str = "last",
     progress: Callable[[str], None] | None = None,
-    data_root: str | Path | None = None,
 ) -> list[Run]:
-    """Train one configuration with many seeds at once, a run each: what `train` gives for each seed, within rounding.
+    """Train one configuration with many seeds at once: the runs that `train` gives for each seed, within rounding.
 
-    Every weight, gradient and optimizer state has a leading axis of seeds, so that a step of S seeds is one step of
-    S times as large products. Seeds that were killed together continue together, after the last epoch that all of
-    them finished; seeds whose runs are finished are left out.
+    Every weight, gradient and optimizer state has a leading axis of seeds, so a step of S seeds is one step of S times
+    larger products. Seeds that were killed together continue together, after the last epoch that all of them finished.
+    Finished seeds are left out.
 
     Args:
         config: what defines the runs, but for the seed.
         seeds: the seeds, all different.
-        folder: holds a run per seed, ``seed-0`` and so on; a relative one is taken from the report's home.
+        folder: holds a run per seed, ``seed-0`` and so on; a relative one is taken from `paths.output_root`.
         device: as in `train`.
         compiled: as in `train`.
         test: as in `train`.
         progress: as in `train`.
-        data_root: as in `train`.
 
     Returns:
         The runs, in the order of the seeds.
 
     Raises:
-        ValueError: as `train`; also where seeds are missing or repeated, or the model has dropout or drops paths,
-            where the draws would not be those of a seed alone.
+        ValueError: as `train`; also if seeds are missing or repeated, or the model has dropout or drop path, whose
+            samples would not be those of a seed alone.
     """
     seeds = list(seeds)
     require(0 < len(set(seeds)) == len(seeds), "seeds", seeds, "at least one seed, and each only once")
     configs = [replace(config, seed=seed) for seed in seeds]
     folders = [Path(folder) / f"seed-{seed}" for seed in seeds]
-    return _runs(configs, folders, device, compiled, test, progress, data_root)
+    return _runs(configs, folders, device, compiled, test, progress)
+
+
+# ---- which runs to train -------------------------------------------------------------------------------------------
 
 
 def _runs(
@@ -119,218 +111,61 @@ def _runs(
     device: str,
     compiled: bool,
     test: str,
-    progress: Callable[[str], None] | None,
-    data_root: str | Path | None,
+    write: Callable[[str], None] | None,
 ) -> list[Run]:
-    """Return the runs of configurations that differ in their seed only, training together those that are missing."""
-    if device not in DEVICES:
-        raise ValueError(f"device is {device!r}, but has to be one of {', '.join(DEVICES)}.")
+    """Return the runs of configurations that differ only in their seed; train the missing ones together."""
+    require(device in DEVICES, "device", device, f"one of {', '.join(DEVICES)}")
     require(test in TESTS, "test", test, f"one of {', '.join(TESTS)}")
     folders = [paths.resolve(run_dir) for run_dir in run_dirs]
-    missing: dict[Path, TrainConfig] = {}
-    for folder, config in zip(folders, configs, strict=True):
-        if runs.is_complete(folder):
-            run = runs.load_run(folder)
-            _require_same(config, run.config, folder)
-            tested = run.manifest["starts"][-1].get("test", "last")
-            if TESTS.index(tested) < TESTS.index(test):
-                raise ValueError(
-                    f"{paths.show(folder)} holds a run with test={tested!r} (asked: {test!r}): name another folder."
-                )
-            continue
-        if _in_notebook() and "PYTEST_VERSION" in os.environ:
-            raise RuntimeError(
-                f"{paths.show(folder)} is not there, and a page that is being checked does not train: run make report."
-            )
-        if folder.exists():
-            raise ValueError(
-                f"run_dir is {paths.show(folder)!r}, which holds something else; name another or remove it."
-            )
-        missing[folder] = config
+    missing = {
+        folder: config
+        for folder, config in zip(folders, configs, strict=True)
+        if not _is_finished(folder, config, test)
+    }
     if missing:
-        if len(missing) > 1:
-            for name in ("dropout", "drop_path"):
-                share = getattr(configs[0].model, name)
-                require(share == 0, name, share, "0 where several seeds train at once; train them one by one")
+        _require_trainable(missing)
         chosen = _device(device)
         with ExitStack() as locks:
             for folder in missing:
-                folder.parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    locks.enter_context(FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0))
-                except Timeout as error:
-                    raise RuntimeError(
-                        f"{paths.show(folder)} is being trained by another process; wait for it."
-                    ) from error
-            # another process may have finished one since
+                locks.enter_context(_lock(folder))
+            # another process may have finished one in the meantime
             missing = {folder: config for folder, config in missing.items() if not runs.is_complete(folder)}
             if missing:
                 with (
                     torch.random.fork_rng(range(torch.cuda.device_count())),
-                    Progress(progress) as display,
-                    _in_sentences(configs[0], chosen, display),
+                    progress.Progress(write) as display,
+                    _explained(configs[0], chosen, display),
                 ):
-                    _train(list(missing.values()), list(missing), chosen, compiled, test, display, data_root)
+                    _Training(list(missing.values()), list(missing), chosen, compiled, test, display).run()
     return [runs.load_run(folder) for folder in folders]
 
 
-@contextmanager
-def _in_sentences(config: TrainConfig, device: torch.device, display: Progress) -> Iterator[None]:
-    """Say of an end that is not the training's own fault how to go on."""
-    go_on = "the same call goes on after the last finished epoch"
-    try:
-        yield
-    except KeyboardInterrupt:
-        display.stop()
-        display.say(f"stopped; {go_on}.")
-        raise
-    except OSError as error:
-        if error.errno not in data.HERE:
-            raise
-        raise OSError(error.errno, f"{error.strerror}; put that right, and {go_on}", error.filename) from error
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise MemoryError(
-            f"the memory of {device} does not hold this training: lower batch_size={config.batch_size}, or the "
-            f"network's embed_dim={config.model.embed_dim} or depth={config.model.depth}."
-        ) from error
+def _is_finished(folder: Path, config: TrainConfig, test: str) -> bool:
+    """Return whether a folder holds the finished run; ValueError if it holds something else."""
+    if not runs.is_complete(folder):
+        wanted = "the name of a new folder, since this one holds something else"
+        require(not folder.exists(), "run_dir", paths.relative(folder), wanted)
+        return False
+    run = runs.load_run(folder)
+    checkpoint.require_same_settings(config, run.config, folder)
+    found = run.manifest["starts"][-1].get("test", "last")
+    if TESTS.index(found) < TESTS.index(test):
+        raise ValueError(
+            f"{paths.relative(folder)} holds a run with test={found!r} (requested: {test!r}): name another folder."
+        )
+    return True
 
 
-def _train(
-    configs: list[TrainConfig],
-    folders: list[Path],
-    device: torch.device,
-    compiled: bool,
-    test: str,
-    display: Progress,
-    data_root: str | Path | None,
-) -> None:
-    """Train in folders beside `folders` and move the finished runs there."""
-    config, seeds = configs[0], [config.seed for config in configs]
-    images, labels = data.load("train", data_root)
-    train_index, validation_index = data.training_split(config.train_images, config.validation_images)
-    validation = images[validation_index], labels[validation_index]
-    test_set = data.load("test", data_root) if test == "every" else None
-    learnt = distillation.targets(config, labels[train_index], train_index)
-    partials = [folder.with_name(f"{folder.name}.partial") for folder in folders]
-    for each, folder, partial in zip(configs, folders, partials, strict=True):
-        partial.mkdir(exist_ok=True)
-        settings = partial / "config.json"
-        if settings.is_file():
-            _require_same(each, runs.read_config(settings), folder)
-        runs.write_json(settings, each.to_dict())
-    # of the code that is loaded now, not of what it is edited to while training
-    environment = provenance.environment(device) | {"compiled": compiled, "test": test}
-    if len(seeds) > 1:
-        environment["seeds_at_once"] = len(seeds)
-    if config.teacher:
-        environment["teacher_sha256"] = distillation.digest(config.teacher)
-
-    def without_compiler(reason: str) -> None:
-        for start in starts:
-            start[-1]["compiled"] = False
-        display.say(f"torch.compile does not work here ({reason}): training uncompiled, slower.")
-
-    engine = Engine(config, images[train_index], learnt, device, len(seeds), compiled, without_compiler)
-    engine.begin(seeds)
-    histories, starts = _resume(partials, configs, engine)
-    for start, folder in zip(starts, folders, strict=True):
-        if start and start[-1].get("test", "last") != test:
-            raise ValueError(
-                f"{paths.show(folder)} was begun with test={start[-1].get('test', 'last')!r} (asked: {test!r}): "
-                f"go on with that, or remove {paths.show(folder)}.partial."
-            )
-        start.append({"started": datetime.now(UTC).isoformat(timespec="seconds")} | environment)
-    done = len(histories[0])
-    if done:
-        display.say(f"continuing {', '.join(map(paths.show, folders))} after epoch {done}")
-    elif compiled:
-        display.say("compiling the training step, about half a minute on a CPU ...")
-
-    display.start(config.epochs * engine.images_an_epoch, done * engine.images_an_epoch)
-    for epoch in range(done, config.epochs):
-        start = time.perf_counter()
-        train_losses, speed = engine.epoch(epoch, display.advance)
-        for seed, partial, loss in zip(seeds, partials, train_losses, strict=True):
-            if not math.isfinite(loss):
-                raise FloatingPointError(
-                    f"the training loss is {loss} in epoch {epoch + 1} of seed {seed}: "
-                    f"lower lr={config.lr} or muon_lr={config.muon_lr}, and remove {paths.show(partial)}."
-                )
-        for s, (history, loss) in enumerate(zip(histories, train_losses, strict=True)):
-            network = engine.network(s)
-            look = evaluate(network, *validation, dtype=torch.float32)
-            row = {
-                "epoch": epoch + 1,
-                "learning_rate_share": round(engine.rate(epoch, 0), 6),
-                "train_loss": round(loss, 6),
-                "validation_loss": round(look.loss, 6),
-                "validation_accuracy": round(look.accuracy, 6),
-            }
-            if test == "every":
-                look = evaluate(network, *test_set, dtype=torch.float32)
-                row |= {"test_loss": round(look.loss, 6), "test_correct": look.correct}
-            row["images_per_second"] = round(speed / len(seeds), 1)
-            row["seconds"] = round(time.perf_counter() - start, 3)
-            history.append(row)
-        states = engine.states()
-        kept = {_save_checkpoint(*each) for each in zip(partials, configs, states, histories, starts, strict=True)}
-        for partial in partials:  # only now, so that a kill leaves all seeds with a checkpoint of one epoch
-            for old in set(partial.glob("checkpoint-*.safetensors")) - kept:
-                old.unlink()
-        _show(display, histories, config.epochs, speed, engine.images_an_epoch)
-
-    display.stop()
-    display.say(f"evaluating{'' if test == 'never' else ' once on the test set'}, in float64 ...")
-    engine.to(torch.device("cpu"))
-    if test == "last":
-        test_set = data.load("test", data_root)
-    for s, (config, folder, partial) in enumerate(zip(configs, folders, partials, strict=True)):
-        network = engine.network(s)
-        metrics = {} if test_set is None else _counts(evaluate(network, *test_set))
-        metrics["validation"] = _counts(evaluate(network, *validation))
-        manifest = {
-            "digest": config.digest,
-            "starts": starts[s],
-            "training_seconds": round(sum(row["seconds"] for row in histories[s]), 1),
-            "config": config.to_dict(),
-        }
-        finished = partial / "finished"
-        shutil.rmtree(finished, ignore_errors=True)
-        finished.mkdir()
-        runs.save_run(finished, folder, config, network, histories[s], metrics, manifest)
-        shutil.rmtree(partial)
-
-
-def _counts(evaluation: Any) -> dict[str, Any]:  # noqa: ANN401
-    return {"loss": evaluation.loss, "correct": evaluation.correct, "total": evaluation.total}
-
-
-def _show(
-    display: Progress, histories: Sequence[list[dict[str, float]]], epochs: int, speed: float, images: int
-) -> None:
-    """Say how the last epoch went, on the mean of the seeds, and how long the rest takes."""
-    rows = [history[-1] for history in histories]
-    done, loss, accuracy = (
-        math.fsum(row[name] for row in rows) / len(rows) for name in ("epoch", "train_loss", "validation_accuracy")
-    )
-    left = (epochs - done) * images / speed
-    which = f"epoch {done:>{len(str(epochs))}.0f}/{epochs}"
-    how = f"loss {loss:.3f}", f"validation {100 * accuracy:.2f} %"
-    pace = f"{speed:,.0f} images/s", f"{int(left // 60)}:{int(left % 60):02d} min left"
-    display.epoch("   ".join([which, *how, *pace]), ", ".join([which, *how]))
-
-
-def _require_same(wanted: TrainConfig, found: TrainConfig, folder: Path) -> None:
-    if wanted.digest == found.digest:
-        return
-    there = differences(found, wanted)
-    asked = differences(wanted, found)
-    listed = ", ".join(f"{name}={value!r} (asked: {asked[name]!r})" for name, value in there.items())
-    raise ValueError(
-        f"{paths.show(folder)} holds a run with {listed}: move that folder away, or give the new run another name."
-    )
+def _require_trainable(missing: dict[Path, TrainConfig]) -> None:
+    if progress.in_notebook() and os.environ.get("VITLIB_CHECKING"):
+        raise RuntimeError(
+            f"{paths.relative(next(iter(missing)))} is missing, and a page under check does not train: run make report."
+        )
+    if len(missing) > 1:
+        model = next(iter(missing.values())).model
+        for name in ("dropout", "drop_path"):
+            value = getattr(model, name)
+            require(value == 0, name, value, "0 if several seeds train at once; train them one by one")
 
 
 def _device(name: str) -> torch.device:
@@ -341,60 +176,187 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _save_checkpoint(
-    partial: Path,
-    config: TrainConfig,
-    tensors: dict[str, Tensor],
-    history: list[dict[str, float]],
-    starts: list[dict[str, Any]],
-) -> Path:
-    """Keep the state after an epoch in a file named by the epoch and its checksum; return its path."""
-    content = safetensors.torch.save(tensors, {"history": json.dumps(history), "starts": json.dumps(starts)})
-    digest = _checksum(config, content)
-    scratch = partial / "checkpoint.part"
-    with scratch.open("wb") as file:
-        file.write(content)
-        os.fsync(file.fileno())
-    return scratch.replace(partial / f"checkpoint-{len(history):05d}-{digest}.safetensors")
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Hold the lock of a run; RuntimeError if another process holds it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise RuntimeError(f"{paths.relative(folder)} is being trained by another process; wait for it.") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
-def _checksum(config: TrainConfig, content: bytes) -> str:
-    """Return the SHA-256 of a run's identity and a checkpoint, so that another run's checkpoint does not fit either."""
-    return hashlib.sha256(config.digest.encode() + content).hexdigest()
+@contextmanager
+def _explained(config: TrainConfig, device: torch.device, display: progress.Progress) -> Iterator[None]:
+    """Say how to continue if training ends early for a reason outside of it."""
+    how = "the same call continues after the last finished epoch"
+    try:
+        yield
+    except KeyboardInterrupt:
+        display.stop()
+        display.say(f"stopped; {how}.")
+        raise
+    except OSError as error:
+        if error.errno not in data.LOCAL_ERRORS:
+            raise
+        raise OSError(error.errno, f"{error.strerror}; fix that, and {how}", error.filename) from error
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise MemoryError(
+            f"this training does not fit into the memory of {device}: lower batch_size={config.batch_size}, or the "
+            f"network's embed_dim={config.model.embed_dim} or depth={config.model.depth}."
+        ) from error
 
 
-def _epochs_of(checkpoint: Path) -> int:
-    return int(checkpoint.stem.split("-")[1])
+# ---- one training --------------------------------------------------------------------------------------------------
 
 
-def epochs_kept(folder: Path) -> int:
-    """Return after how many epochs the training of a run that is not finished goes on; checksums are not looked at."""
-    partial = folder.with_name(f"{folder.name}.partial")
-    return max(map(_epochs_of, partial.glob("checkpoint-*.safetensors")), default=0)
+class _Training:
+    """Seeds of one configuration on their way from the data to finished run folders. Axis: S seeds."""
 
+    def __init__(
+        self,
+        configs: list[TrainConfig],
+        run_dirs: list[Path],
+        device: torch.device,
+        compiled: bool,
+        test: str,
+        display: progress.Progress,
+    ) -> None:
+        self.configs, self.run_dirs, self.test, self.display = configs, run_dirs, test, display
+        self.config = config = configs[0]
+        images, labels = data.load("train")
+        train_index, validation_index = data.training_split(config.train_images, config.validation_images)
+        self.validation = images[validation_index], labels[validation_index]
+        self.test_set = data.load("test") if test == "every" else None
+        targets = distillation.targets(config, labels[train_index], train_index)
+        for each, run_dir in zip(configs, run_dirs, strict=True):
+            checkpoint.claim_folder(run_dir, each)
+        # of the code that is loaded now, whatever is edited during the training
+        self.start = provenance.environment(device) | {"compiled": compiled, "test": test}
+        if len(configs) > 1:
+            self.start["seeds_at_once"] = len(configs)
+        self.compiled = compiled
+        self.engine = Engine(
+            config, images[train_index], targets, device, len(configs), compiled, self._train_uncompiled
+        )
 
-def _resume(
-    partials: Sequence[Path], configs: Sequence[TrainConfig], engine: Engine
-) -> tuple[list[list[dict[str, float]]], list[list[dict[str, Any]]]]:
-    """Load the newest epoch of which every seed has a checkpoint whose checksum holds, if any.
+    def run(self) -> None:
+        """Train from the last checkpoint on, evaluate, and move the finished runs to their folders."""
+        done = self._resume()
+        images = self.engine.images_per_epoch
+        self.display.start(self.config.epochs * images, done * images)
+        for epoch in range(done, self.config.epochs):
+            self._epoch(epoch)
+        self.display.stop()
+        self.display.say(f"evaluating{'' if self.test == 'never' else ' once on the test set'}, in float64 ...")
+        self.engine.to(torch.device("cpu"))
+        if self.test == "last":
+            self.test_set = data.load("test")
+        for s in range(len(self.configs)):
+            self._finish(s)
 
-    Returns each seed's history and its starts up to there.
-    """
-    kept = [
-        {
-            _epochs_of(path): path
-            for path in partial.glob("checkpoint-*.safetensors")
-            if _checksum(config, path.read_bytes()) == path.stem.split("-")[-1]
+    def _resume(self) -> int:
+        """Load the newest checkpoints, and return the number of finished epochs."""
+        self.engine.begin([config.seed for config in self.configs])
+        states, self.so_far = checkpoint.load(self.run_dirs, self.configs)
+        if states:
+            self.engine.restore(states)
+        for each, run_dir in zip(self.so_far, self.run_dirs, strict=True):
+            before = each.starts[-1].get("test", "last") if each.starts else self.test
+            if before != self.test:
+                name = paths.relative(run_dir)
+                raise ValueError(
+                    f"{name} was begun with test={before!r} (requested: {self.test!r}): continue with that, "
+                    f"or remove {name}.partial."
+                )
+            each.starts.append({"started": datetime.now(UTC).isoformat(timespec="seconds")} | self.start)
+        done = len(self.so_far[0].history)
+        if done:
+            self.display.say(f"continuing {', '.join(map(paths.relative, self.run_dirs))} after epoch {done}")
+        elif self.compiled:
+            self.display.say("compiling the training step, about half a minute on a CPU ...")
+        return done
+
+    def _train_uncompiled(self, reason: str) -> None:
+        for each in self.so_far:
+            each.starts[-1]["compiled"] = False
+        self.display.say(f"torch.compile does not work here ({reason}): training uncompiled, slower.")
+
+    def _epoch(self, epoch: int) -> None:
+        """Train for an epoch, validate, and save checkpoints."""
+        start = time.perf_counter()
+        losses, speed = self.engine.epoch(epoch, self.display.advance)
+        for config, run_dir, loss in zip(self.configs, self.run_dirs, losses, strict=True):
+            if not math.isfinite(loss):
+                raise FloatingPointError(
+                    f"the training loss is {loss} in epoch {epoch + 1} of seed {config.seed}: lower lr={config.lr} or "
+                    f"muon_lr={config.muon_lr}, and remove {paths.relative(checkpoint.partial_folder(run_dir))}."
+                )
+        for s, loss in enumerate(losses):
+            row = {
+                "epoch": epoch + 1,
+                "learning_rate_share": round(self.engine.rate(epoch, 0), 6),
+                "train_loss": round(loss, 6),
+            } | self._look(s)
+            row["images_per_second"] = round(speed / len(losses), 1)
+            row["seconds"] = round(time.perf_counter() - start, 3)
+            self.so_far[s].history.append(row)
+        each_seed = zip(self.run_dirs, self.configs, self.engine.states(), self.so_far, strict=True)
+        # Old checkpoints go only now, so that after a kill all seeds have one of the same epoch.
+        for kept in [checkpoint.save(*arguments) for arguments in each_seed]:
+            checkpoint.keep_only(kept)
+        self._report(speed)
+
+    def _look(self, s: int) -> dict[str, Any]:
+        """Return the validation results of a seed after an epoch, and those on the test set if it is read each time."""
+        network = self.engine.network(s)
+        seen = evaluate(network, *self.validation, dtype=torch.float32)
+        row: dict[str, Any] = {
+            "validation_loss": round(seen.loss, 6),
+            "validation_accuracy": round(seen.accuracy, 6),
         }
-        for partial, config in zip(partials, configs, strict=True)
-    ]
-    common = set(kept[0]).intersection(*kept)
-    if not common:
-        return [[] for _ in partials], [[] for _ in partials]
-    states, abouts = [], []
-    for of_seed in kept:
-        with safetensors.safe_open(of_seed[max(common)], "pt") as file:
-            abouts.append(file.metadata())
-            states.append({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-    engine.restore(states)
-    return [json.loads(about["history"]) for about in abouts], [json.loads(about["starts"]) for about in abouts]
+        if self.test_set is not None:
+            seen = evaluate(network, *self.test_set, dtype=torch.float32)
+            row |= {"test_loss": round(seen.loss, 6), "test_correct": seen.correct}
+        return row
+
+    def _report(self, speed: float) -> None:
+        """Show the last epoch, as a mean over the seeds, and the time left."""
+        rows = [each.history[-1] for each in self.so_far]
+        done, epochs = rows[0]["epoch"], self.config.epochs
+        loss, accuracy = (math.fsum(row[k] for row in rows) / len(rows) for k in ("train_loss", "validation_accuracy"))
+        left = (epochs - done) * self.engine.images_per_epoch / speed
+        which = f"epoch {done:>{len(str(epochs))}}/{epochs}"
+        result = f"loss {loss:.3f}", f"validation {100 * accuracy:.2f} %"
+        pace = f"{speed:,.0f} images/s", f"{int(left // 60)}:{int(left % 60):02d} min left"
+        self.display.epoch("   ".join([which, *result, *pace]), ", ".join([which, *result]))
+
+    def _finish(self, s: int) -> None:
+        """Evaluate a seed in float64 and save its run, whole or not at all."""
+        config, run_dir, so_far = self.configs[s], self.run_dirs[s], self.so_far[s]
+        network = self.engine.network(s)
+        metrics = {} if self.test_set is None else _counts(evaluate(network, *self.test_set))
+        metrics["validation"] = _counts(evaluate(network, *self.validation))
+        manifest = {
+            "digest": config.digest,
+            "starts": so_far.starts,
+            "training_seconds": round(sum(row["seconds"] for row in so_far.history), 1),
+            "config": config.to_dict(),
+        }
+        partial = checkpoint.partial_folder(run_dir)
+        finished = partial / "finished"
+        shutil.rmtree(finished, ignore_errors=True)
+        finished.mkdir()
+        runs.save_run(finished, run_dir, config, network, so_far.history, metrics, manifest)
+        shutil.rmtree(partial)
+
+
+def _counts(evaluation: Evaluation) -> dict[str, Any]:
+    return {"loss": evaluation.loss, "correct": evaluation.correct, "total": evaluation.total}

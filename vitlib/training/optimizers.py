@@ -1,8 +1,9 @@
-"""Muon (Jordan et al., 2024): momentum whose update, a matrix, is made orthogonal before it is applied.
+"""The optimizers, and the schedule of their learning rates.
 
-`torch.optim.Muon` does the same one matrix at a time. Here matrices of one shape are stacked and orthogonalised
-together, which for this network's 24 small matrices leaves three batched products where there were 24; a leading axis
-of seeds joins the same products. Axes: M matrices of one shape, S seeds, R rows, C columns.
+Muon (Jordan et al., 2024) is momentum whose update, a matrix, is orthogonalised before it is applied.
+`torch.optim.Muon` does this one matrix at a time. Here all matrices of one shape are orthogonalised in one batch, which
+leaves three batched products for this network's 24 matrices, and a leading axis of seeds joins the batch.
+Axes: M matrices of one shape, S seeds, R rows, C columns.
 """
 
 import math
@@ -10,9 +11,53 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from vitlib.config import TrainConfig
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic in Jordan et al., 2024
+
+
+def make_optimizers(model: nn.Module, config: TrainConfig, batched: bool = False) -> list[torch.optim.Optimizer]:
+    """Return AdamW for all parameters, or AdamW and Muon, which takes the encoder's matrices.
+
+    Each parameter group holds its peak learning rate as ``peak_lr``; ``lr`` is a tensor on the device.
+
+    Args:
+        model: the network.
+        config: which optimizers, and their settings.
+        batched: every parameter has a leading axis of seeds.
+    """
+    matrix = 3 if batched else 2  # axes of a matrix
+    named = list(model.named_parameters())
+    encoder = [p for name, p in named if p.ndim == matrix and name.startswith("encoder.")]
+    for_muon = encoder if config.optimizer == "muon" else []
+    others = [p for _, p in named if not any(p is m for m in for_muon)]
+    groups = [
+        {"params": [p for p in others if p.ndim == matrix], "weight_decay": config.weight_decay},
+        {"params": [p for p in others if p.ndim != matrix], "weight_decay": 0.0},
+    ]
+    device = next(model.parameters()).device
+    lr, muon_lr = (torch.tensor(rate, device=device) for rate in (config.lr, config.muon_lr))
+    capturable = device.type == "cuda"  # by a CUDA graph
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=lr, fused=True, capturable=capturable)]
+    if for_muon:
+        optimizers.append(Muon(for_muon, lr=muon_lr, weight_decay=config.weight_decay))
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["peak_lr"], group["lr"] = group["lr"].clone(), group["lr"].clone()
+    return optimizers
+
+
+def learning_rate_fraction(step: int, steps: int, warmup: float, schedule: str = "linear") -> float:
+    """Return the learning rate of a step as a fraction of its peak.
+
+    It rises linearly over the first ``warmup * steps`` steps. Then it falls linearly to zero ("linear") or stays
+    ("constant").
+    """
+    rising = warmup * steps
+    falling = (steps - step) / (steps - rising) if schedule == "linear" else 1.0
+    return min((step + 1) / rising if rising >= 1 else 1.0, falling)
 
 
 def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
@@ -20,8 +65,8 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
 
     Args:
         matrices: (M, R, C), or with further axes before, float.
-        steps: applications of the quintic. Five bring singular values of at least a fiftieth of the matrix's
-            Frobenius norm to between 0.6 and 1.3; smaller ones grow by a factor of at most 3.5 a step.
+        steps: applications of the quintic. Five bring singular values of at least 1/50 of the matrix's Frobenius norm
+            to between 0.6 and 1.3; smaller ones grow by a factor of at most 3.5 a step.
 
     Returns:
         The same shape and type.
@@ -43,11 +88,11 @@ class Muon(torch.optim.Optimizer):
         params: matrices (R, C), or stacks of them (S, R, C).
         lr: learning rate, a number or a tensor on the parameters' device; a matrix with more rows than columns takes
             √(R / C) times as much.
-        momentum: share of the running mean of gradients that stays at each step.
-        weight_decay: share of the weights, times `lr`, taken away at each step.
+        momentum: decay of the running mean of gradients.
+        weight_decay: fraction of the weights, times `lr`, that a step takes away.
 
     Raises:
-        ValueError: a parameter is no matrix.
+        ValueError: a parameter is not a matrix.
     """
 
     def __init__(
@@ -65,20 +110,24 @@ class Muon(torch.optim.Optimizer):
         if closure is not None:
             raise ValueError("closure is given, but Muon takes none.")
         for group in self.param_groups:
-            momentum = group["momentum"]
             by_shape: dict[torch.Size, list[Tensor]] = defaultdict(list)
             for p in group["params"]:
                 if p.grad is not None:
                     by_shape[p.shape].append(p)
-            for (*_, rows, columns), matrices in by_shape.items():
-                gradients = [p.grad for p in matrices]
-                for p in matrices:
-                    if not self.state[p]:
-                        self.state[p]["momentum"] = torch.zeros_like(p)
-                means = [self.state[p]["momentum"] for p in matrices]
-                torch._foreach_lerp_(means, gradients, 1 - momentum)
-                ahead = torch._foreach_lerp(gradients, means, momentum)
-                scale = group["lr"] * math.sqrt(max(1, rows / columns))
-                updates = orthogonalise(torch.stack(list(ahead))) * -scale
-                torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
-                torch._foreach_add_(matrices, list(updates.unbind()))
+            for matrices in by_shape.values():
+                self._update(matrices, group["lr"], group["momentum"], group["weight_decay"])
+
+    def _update(self, matrices: list[Tensor], lr: float | Tensor, momentum: float, weight_decay: float) -> None:
+        """Update matrices of one shape."""
+        gradients = [p.grad for p in matrices if p.grad is not None]
+        for p in matrices:
+            if not self.state[p]:
+                self.state[p]["momentum"] = torch.zeros_like(p)
+        means = [self.state[p]["momentum"] for p in matrices]
+        torch._foreach_lerp_(means, gradients, 1 - momentum)
+        nesterov = torch._foreach_lerp(gradients, means, momentum)
+        rows, columns = matrices[0].shape[-2:]
+        scale = lr * math.sqrt(max(1, rows / columns))
+        updates = orthogonalise(torch.stack(list(nesterov))) * -scale
+        torch._foreach_mul_(matrices, 1 - lr * weight_decay)
+        torch._foreach_add_(matrices, list(updates.unbind()))

@@ -1,4 +1,4 @@
-"""Where a result comes from: code, packages, machine and data."""
+"""What a run was made with: code, packages, machine and data."""
 
 import os
 import platform
@@ -12,29 +12,32 @@ import torch
 from vitlib import data, paths
 
 PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "matplotlib", "thop", "torchsummary")
+# The code that decides a run's result. A change of a figure, a page or a test does not.
+TRAINING_CODE = (":(glob)vitlib/*.py", "vitlib/training", "requirements.txt")
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Describe the code, the packages and the machine that are about to make a result on `device`."""
+    """Describe the code, the packages, the machine and the data of a result that is about to be made on `device`."""
     return {
         "code": code(),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
         "device": device_name(device),
+        "device_kind": device.type,
         "threads": torch.get_num_threads(),
         "data_sha256": data.SHA256,
     }
 
 
 def code() -> dict[str, Any]:
-    """Return the commit of the project and whether the library and its requirements were as committed.
+    """Return the project's commit, and whether the code that decides a result is as committed (``clean``).
 
-    Where the project is no git checkout of its own, the commit is taken from the environment variable
-    ``VITLIB_COMMIT`` and the tree counts as unknown (None).
+    Outside of a git checkout of its own, the commit is that of the environment variable ``VITLIB_COMMIT``, and
+    ``clean`` is None: unknown.
     """
     try:
         if Path(_git("rev-parse", "--show-toplevel")) == paths.ROOT:
-            clean = not _git("status", "--porcelain", "--", "vitlib", "requirements.txt")
+            clean = not _git("status", "--porcelain", "--", *TRAINING_CODE)
             return {"commit": _git("rev-parse", "HEAD"), "clean": clean}
     except (OSError, subprocess.CalledProcessError):
         pass
@@ -42,18 +45,15 @@ def code() -> dict[str, Any]:
 
 
 def device_name(device: torch.device) -> str:
-    """Return the name of the processor that `device` stands for."""
+    """Return the name of the processor of a device."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     cpu_info = Path("/proc/cpuinfo")
-    names = [line.split(":", 1)[1].strip() for line in _lines(cpu_info) if line.startswith("model name")]
+    lines = cpu_info.read_text().splitlines() if cpu_info.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
 def _git(*arguments: str) -> str:
     command = ["git", "-C", str(paths.ROOT), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.is_file() else []

@@ -2,14 +2,14 @@ import pytest
 import torch
 
 from vitlib import ViT, ViTConfig
-from vitlib.training.initialisation import build
+from vitlib.training.initialisation import initialise
 
 CONFIG = ViTConfig(embed_dim=48, num_heads=1, depth=3)
 
 
 def drawn(initialisation, config=CONFIG):
     torch.manual_seed(0)
-    return build(config, initialisation)
+    return initialise(config, initialisation)
 
 
 def test_xavier_is_what_the_network_draws_itself():

@@ -6,7 +6,7 @@ import torch
 
 from vitlib import TrainConfig, ViTConfig
 from vitlib.training import augmentation
-from vitlib.training.augmentation import OPERATIONS, change, draw, mix
+from vitlib.training.augmentation import OPERATIONS, augment, mix, sample_augmentations
 
 PLAIN = TrainConfig(flip=False)
 
@@ -22,11 +22,11 @@ def image(count=1):
 
 def changed(images, seed=0, **settings):
     config = replace(PLAIN, **settings)
-    return change(images, draw(len(images), generator(seed), config), config)
+    return augment(images, sample_augmentations(len(images), generator(seed), config), config)
 
 
 def test_without_a_change_nothing_is_drawn_and_images_stay():
-    assert draw(5, generator(), PLAIN) == {}
+    assert sample_augmentations(5, generator(), PLAIN) == {}
     assert torch.equal(changed(image()), image())
 
 
@@ -64,8 +64,8 @@ def test_erasing_paints_one_grey_rectangle_on_the_share_of_images_that_was_asked
 def only(name, strength=1.0, sign=1, images=None):
     """Apply one of RandAugment's operations, and nothing beside it."""
     which = torch.tensor([[OPERATIONS.index(name)], [OPERATIONS.index("identity")]])
-    policy = augmentation._policy(which, torch.tensor([[sign], [1]]), strength)
-    return change(image() if images is None else images, {"policy": policy}, PLAIN)[0].float()
+    policy = augmentation.randaugment_parameters(which, torch.tensor([[sign], [1]]), strength)
+    return augment(image() if images is None else images, {"randaugment": policy}, PLAIN)[0].float()
 
 
 def test_each_operation_does_what_its_name_says():
@@ -92,15 +92,15 @@ def test_a_shear_moves_pixels_by_their_distance_from_the_middle(axis):
     seen = only(f"shear {axis}", images=along)
     seen = seen if axis == "x" else seen.T
     middle = (seen * (torch.arange(28) - 13.5)).sum(dim=1) / seen.sum(dim=1)
-    assert torch.allclose(middle, -augment.SHEAR * (torch.arange(28) - 13.5), atol=0.02)
+    assert torch.allclose(middle, -augmentation.SHEAR * (torch.arange(28) - 13.5), atol=0.02)
 
 
 def test_a_rotation_turns_about_the_middle():
     disc = torch.zeros(1, 28, 28, dtype=torch.uint8)
     disc[0, 2:6, 12:16] = 200  # above the middle, 10 pixels from it
     which = torch.tensor([[OPERATIONS.index("rotate")], [OPERATIONS.index("rotate")]])
-    policy = augmentation._policy(which, torch.ones(2, 1, dtype=torch.int64), 0.75)  # 22.5 degrees twice
-    seen = change(disc, {"policy": policy}, PLAIN)[0].float()
+    policy = augmentation.randaugment_parameters(which, torch.ones(2, 1, dtype=torch.int64), 0.75)  # 22.5 degrees twice
+    seen = augment(disc, {"randaugment": policy}, PLAIN)[0].float()
     rows, columns = torch.meshgrid(torch.arange(28) - 13.5, torch.arange(28) - 13.5, indexing="ij")
     weight = seen / seen.sum()
     y, x = (weight * rows).sum(), (weight * columns).sum()
@@ -113,7 +113,7 @@ def test_mixing_gives_classes_in_the_shares_that_are_seen(setting):
     images = torch.arange(1, 201, dtype=torch.uint8).view(200, 1, 1).expand(200, 28, 28)  # each image one grey
     targets = torch.eye(200)
     config = replace(PLAIN, **{setting: 1.0})
-    seen, shares = mix(images, targets, draw(200, generator(), config)["mix"])
+    seen, shares = mix(images, targets, sample_augmentations(200, generator(), config)["mix"])
     assert torch.allclose(shares.sum(dim=1), torch.ones(200))
     greys = torch.arange(1, 201).float()
     assert torch.allclose(seen.mean(dim=(1, 2)), shares @ greys, rtol=1e-4)
@@ -128,7 +128,7 @@ def test_mixing_gives_classes_in_the_shares_that_are_seen(setting):
 
 def test_mixing_stays_within_a_seed():
     images, targets = image(6).view(2, 3, 28, 28).clone(), torch.eye(6).view(2, 3, 6)
-    draws = draw(6, generator(), replace(PLAIN, mixup=1.0))["mix"].view(2, 3, 5)
+    draws = sample_augmentations(6, generator(), replace(PLAIN, mixup=1.0))["mix"].view(2, 3, 5)
     seen, shares = mix(images, targets, draws)
     assert seen.shape == images.shape
     assert (shares[0, :, 3:] == 0).all()
@@ -142,15 +142,20 @@ def test_the_generator_decides():
     assert not torch.equal(first, other)
 
 
-def test_what_is_drawn_before_does_not_change_when_more_is_drawn():
-    few = draw(9, generator(), replace(PLAIN, flip=True, crop_padding=2))
-    more = draw(9, generator(), replace(PLAIN, flip=True, crop_padding=2, erase=0.5, mixup=0.5, randaugment=0.2))
-    assert torch.equal(few["place"], more["place"])
-    assert set(more) == {"place", "policy", "erase", "mix"}
+TOGETHER = {"flip": True, "crop_padding": 2, "erase": 0.5, "mixup": 0.5, "randaugment": 0.2}
+
+
+def test_another_augmentation_does_not_change_the_samples_of_those_before_it():
+    few = sample_augmentations(9, generator(), replace(PLAIN, flip=True, crop_padding=2))
+    more = sample_augmentations(
+        9, generator(), replace(PLAIN, flip=True, crop_padding=2, erase=0.5, mixup=0.5, randaugment=0.2)
+    )
+    assert torch.equal(few["crop_flip"], more["crop_flip"])
+    assert set(more) == {"crop_flip", "randaugment", "erase", "mix"}
 
 
 def test_images_of_another_size_are_possible():
     config = replace(PLAIN, crop_padding=1)
     assert config.model == ViTConfig()
     small = image()[:, :7, :7]
-    assert change(small, draw(1, generator(), config), config).shape == (1, 7, 7)
+    assert augment(small, sample_augmentations(1, generator(), config), config).shape == (1, 7, 7)

@@ -1,0 +1,390 @@
+"""Sphinx extension for the report: MathML, pages that load nothing from other hosts, accessibility, downloads.
+
+Sphinx writes the pages; this extension edits them when the build has finished. An edited page has a
+Content-Security-Policy. A page that has one already is left alone: Sphinx did not write it in this build.
+The class and file names are those of pydata-sphinx-theme 0.16 and sphinx-book-theme 1.2; the browser tests fail when
+they change.
+"""
+
+import hashlib
+import html
+import json
+import re
+from base64 import b64encode
+from collections.abc import Iterable
+from copy import copy
+from importlib.resources import files
+from logging import getLogger
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+from xml.etree import ElementTree
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+
+from bs4 import BeautifulSoup, Tag
+from docutils import nodes
+from fontTools import subset
+from fontTools.ttLib import TTFont
+from latex2mathml.converter import convert
+from PIL import Image
+from sphinx.application import Sphinx
+from sphinx.util import logging
+from sphinx.util.math import get_node_equation_number
+from sphinx.writers.html5 import HTML5Translator
+
+log = logging.getLogger(__name__)
+getLogger("fontTools").setLevel("WARNING")
+
+POLICY = {  # no page loads anything from another host
+    "default-src": "'none'",
+    "script-src": "'self'",  # add_policy adds the hashes of inline scripts
+    "style-src": "'self' 'unsafe-inline'",  # docutils and the calculator write style attributes
+    "img-src": "'self' data:",  # the theme's style sheet holds icons as data
+    "font-src": "'self'",
+    "connect-src": "'self'",  # the search fetches other pages
+    "form-action": "'self'",
+    "base-uri": "'none'",
+}
+POLICY_TAG = "meta[http-equiv=Content-Security-Policy]"
+UNWANTED = (  # the theme's style sheet has all icons, so the script that draws them (1.5 MB) is not needed
+    'script[src*="fontawesome.js"], script:-soup-contains("DOCUMENTATION_OPTIONS.pagename"), link[rel=preload],'
+    "#jb-print-docs-body, #searchbox, #ethical-ad-placement"
+)
+UNUSED_FILES = ("locales", "scripts/fontawesome.js*", "**/*.map", "**/*.ttf")
+ICONS = range(0xF000, 0xF900)  # the code points of Font Awesome; style sheets have them as escapes or as characters
+ICON_RULE = re.compile(r'(?:\.fa-[\w-]+:before,?)+\{content:"[^"]+"\}')
+WRONG_ATTRIBUTES = {  # what accessibility checkers report; report.js handles the clicks
+    "summary, .search-button-field": "aria-label",
+    ".theme-switch": "title",
+    "[role=doc-biblioentry], .citation-list": "role",
+    "[onclick]": "onclick",
+}
+NO_SEARCH_TEXT = ".headerlink, script, style, .page-notebook, .numbers, details"
+BLOCKS = ("p", "dt", "dd", "td", "th", "li", "pre", "div", "h1", "h2", "h3")
+SPACED_PERCENT = re.compile(r"(?<=\d) %")
+THEME_SCRIPT = """
+(() => {  // runs before the first paint, so that the page does not flash
+  const mode = localStorage.getItem("mode") || "auto";
+  const dark = mode === "dark" || (mode === "auto" && matchMedia("(prefers-color-scheme: dark)").matches);
+  Object.assign(document.documentElement.dataset, { mode, theme: dark ? "dark" : "light" });
+})();
+"""
+SEARCH_SCRIPT = """
+const texts = %s;
+const originalFetch = window.fetch;  // browsers do not let a page opened from a file fetch other files
+window.fetch = (address, ...rest) => {
+  const text = texts[String(address).split("/").pop().split(/[?#]/)[0]];
+  return text ? Promise.resolve(new Response(text)) : originalFetch(address, ...rest);
+};
+"""
+MATH_CHARACTERS = {  # in the font even where no formula has them: <msqrt> draws a root, <mi>x</mi> a slanted letter
+    *map(ord, "√′−ℎ"),
+    *range(0x20, 0x7F),
+    *range(0x1D434, 0x1D468),  # slanted Latin letters
+    *range(0x1D6FC, 0x1D71C),  # slanted Greek letters
+}
+
+
+# ---- mathematics ---------------------------------------------------------------------------------------------------
+
+
+def to_mathml(latex: str, display: str) -> str:
+    """Convert LaTeX to MathML; `display` is "inline" or "block".
+
+    Raises:
+        ValueError: The converter does not know a command or an environment.
+    """
+    converted = convert(latex.strip().replace("{aligned}", "{split}"), display=display)
+    if "\\" in converted or re.search(r">(&|&amp;|&#x00026;)<", converted):
+        raise ValueError(f"cannot be converted to MathML: {latex.strip()}")
+    return converted
+
+
+def convert_node(translator: HTML5Translator, node: nodes.Element, display: str) -> str:
+    """Return the MathML of a node; log a warning and return its LaTeX when the conversion fails."""
+    latex = node.astext()
+    if display == "block" and r"\\" in latex and r"\begin" not in latex:
+        latex = rf"\begin{{split}}{latex}\end{{split}}"
+    try:
+        return to_mathml(latex, display)
+    except Exception as error:
+        log.warning("mathematics: %s", error, location=node)
+        return translator.encode(latex)
+
+
+def visit_math(translator: HTML5Translator, node: nodes.math) -> None:
+    """Write an inline formula."""
+    mathml = convert_node(translator, node, "inline")
+    translator.body.append(f'<span class="math notranslate nohighlight">{mathml}</span>')
+    raise nodes.SkipNode
+
+
+def visit_math_block(translator: HTML5Translator, node: nodes.math_block) -> None:
+    """Write a displayed equation and its number."""
+    translator.body.append(translator.starttag(node, "div", CLASS="math notranslate nohighlight"))
+    translator.body.append(convert_node(translator, node, "block"))
+    if node["number"]:
+        translator.body.append(f'<span class="eqno">({get_node_equation_number(translator, node)})')
+        translator.add_permalink_ref(node, "Link to this equation")
+        translator.body.append("</span>")
+    translator.body.append("</div>\n")
+    raise nodes.SkipNode
+
+
+# ---- edits of a page -----------------------------------------------------------------------------------------------
+
+
+def fix_accessibility(page: BeautifulSoup) -> None:
+    """Fix the markup of the theme and of docutils that accessibility checkers report."""
+    for selector, attribute in WRONG_ATTRIBUTES.items():
+        for tag in page.select(selector):
+            del tag[attribute]
+    for tag in page.select(':is(i, span)[class*="fa-"]'):
+        tag["aria-hidden"] = "true"
+    for tag in page.select("button[title]:not([aria-label])"):
+        if not tag.get_text(strip=True):
+            tag["aria-label"] = tag["title"]
+    for tag in page.select("th"):
+        if not tag.get_text(strip=True):
+            tag.name = "td"
+        elif tag.find_parent("thead"):
+            tag["scope"] = "col"
+    for tag in page.select("#pst-primary-sidebar"):
+        tag["role"], tag["aria-label"] = "complementary", "The report"
+    for tag in page.select("a.image-reference"):  # links a figure to its own file
+        tag.unwrap()
+
+
+def fix_percent_signs(page: BeautifulSoup) -> None:
+    """Put a no-break space between a number and its percent sign."""
+    for text in page.select_one("article, body").find_all(string=SPACED_PERCENT):
+        if not text.find_parent(["pre", "code", "script", "style"]):
+            text.replace_with(SPACED_PERCENT.sub("\u00a0%", text))
+    for tag in page.select("[data-detail]"):
+        tag["data-detail"] = SPACED_PERCENT.sub("\u00a0%", tag["data-detail"])
+
+
+def speed_up(page: BeautifulSoup, folder: Path) -> None:
+    """Defer scripts and images, state the size of images, and set the colour theme before the first paint."""
+    for tag in page.select(UNWANTED):
+        tag.decompose()
+    for tag in page.select('script:-soup-contains("dataset.theme")'):
+        tag.string = THEME_SCRIPT
+    page.html.attrs.pop("data-theme", None)  # without scripts, the theme is light
+    for tag in page.select("script[src]"):
+        tag["defer"] = ""
+    for tag in page.select("article img"):
+        tag["loading"], tag["decoding"] = "lazy", "async"
+        if not tag.get("width"):
+            tag["width"], tag["height"] = image_size(folder / tag["src"])
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Return the width and height of an image in CSS pixels."""
+    if path.suffix != ".svg":
+        with Image.open(path) as image:
+            return image.size
+    root = ElementTree.parse(path).getroot()  # matplotlib writes points: 72 points are 96 pixels
+    width, height = (round(float(root.get(side).removesuffix("pt")) * 96 / 72) for side in ("width", "height"))
+    return width, height
+
+
+def add_description(page: BeautifulSoup, default: str) -> None:
+    """Describe the page by its first paragraph, and write each part of its title once."""
+    first = page.select_one("article section > p")
+    text = " ".join(first.get_text().split()) if first else default
+    if len(text) > 160:
+        text = text[:157].rsplit(" ", 1)[0] + " …"
+    page.head.append(page.new_tag("meta", attrs={"name": "description", "content": text}))
+    parts = [part.strip() for part in page.title.get_text().split("—")]
+    page.title.string = " — ".join(dict.fromkeys(parts))
+
+
+def add_policy(page: BeautifulSoup) -> None:
+    """Add the Content-Security-Policy, with the hashes of the inline scripts; no edit may follow."""
+    scripts = {str(tag.string) for tag in page.select("script:not([src])")}
+    hashes = sorted(f"'sha256-{b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" for script in scripts)
+    sources = POLICY | {"script-src": " ".join([POLICY["script-src"], *hashes])}
+    policy = "; ".join(f"{name} {value}" for name, value in sources.items())
+    page.head.insert(0, page.new_tag("meta", attrs={"http-equiv": "Content-Security-Policy", "content": policy}))
+
+
+# ---- downloads -----------------------------------------------------------------------------------------------------
+
+
+def write_numbers(notebook: dict[str, Any], folder: Path, bundle: str) -> dict[str, Path]:
+    """Write the numbers of a notebook's figures and tables as CSV files, and all of them as a ZIP file.
+
+    Returns:
+        The file of each figure, by the name of the figure.
+    """
+    rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    figures, tables = {}, []
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", ()):
+            if "text/csv" not in output.get("data", {}):
+                continue
+            if name := cell["metadata"].get("mystnb", {}).get("figure", {}).get("name"):
+                path = figures[name] = folder / f"{name}.csv"
+            else:
+                path = folder / f"table-{len(tables) + 1}.csv"
+                tables.append(path)
+            path.write_text("".join(output["data"]["text/csv"]))
+    with ZipFile(folder / bundle, "w") as archive:
+        for path in [*figures.values(), *tables]:  # ZipInfo without a time: the same bytes in every build
+            archive.writestr(ZipInfo(path.name), path.read_text(), ZIP_DEFLATED)
+    return figures
+
+
+def write_source(notebook: dict[str, Any], path: Path) -> None:
+    """Write an executed notebook as it was before: no results, and no parameters from papermill."""
+    cells = []
+    for cell in notebook["cells"]:
+        if "injected-parameters" in cell["metadata"].get("tags", ()):
+            continue
+        results = {"outputs": [], "execution_count": None} if cell["cell_type"] == "code" else {}
+        metadata = {key: value for key, value in cell["metadata"].items() if key not in ("papermill", "execution")}
+        cells.append(cell | results | {"metadata": metadata})
+    metadata = {key: value for key, value in notebook["metadata"].items() if key != "papermill"}
+    path.parent.mkdir(exist_ok=True)
+    source = notebook | {"cells": cells, "metadata": metadata}
+    path.write_text(json.dumps(source, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+
+
+def add_downloads(page: BeautifulSoup, name: str, folder: Path, theme: dict[str, Any]) -> None:
+    """Link the page of a notebook to the notebook and to its numbers."""
+    executed, source = f"_sources/{name}.ipynb", f"_sources/notebooks/{name}.ipynb"
+    numbers, bundle = f"_numbers/{name}", f"{name}-numbers.zip"
+    if not (folder / executed).is_file():
+        return
+    notebook = json.loads((folder / executed).read_text())
+    write_source(notebook, folder / source)
+    for figure in write_numbers(notebook, folder / numbers, bundle):
+        caption = page.find(id=figure).figcaption
+        label = f"Its numbers: {caption.select_one('.caption-number').get_text(strip=True)}, as CSV"
+        link = f'<a href="{numbers}/{figure}.csv" download aria-label="{label}">Its numbers</a>'
+        append_html(caption.select_one(".caption-text"), f' <span class="numbers">{link}</span>')
+    repository = ""
+    if theme.get("repository_url"):
+        address = f"{theme['repository_url']}/blob/{theme.get('repository_branch') or 'main'}/notebooks/{name}.ipynb"
+        repository = f'; read <a href="{html.escape(address)}">its source in the repository</a>'
+    append_html(
+        page.select_one("article.bd-article"),
+        f'<p class="page-notebook">This page is a notebook. Download it <a href="{executed}" download>with its '
+        f'results</a>, <a href="{source}" download>without them, to run it</a>, or <a href="{numbers}/{bundle}" '
+        f"download>the numbers of its figures and tables</a>{repository}.</p>",
+    )
+
+
+def append_html(tag: Tag, markup: str) -> None:
+    """Append HTML to a tag."""
+    tag.extend(list(BeautifulSoup(markup, "html.parser").contents))
+
+
+# ---- files of the site ---------------------------------------------------------------------------------------------
+
+
+def search_text(page: BeautifulSoup) -> str:
+    """Return the text of a page and the ids in it, as Sphinx's search reads them."""
+    article = copy(page.select_one("article"))
+    for tag in article.select(NO_SEARCH_TEXT):
+        tag.decompose()
+    for tag in article.find_all(True):
+        if tag.get("id"):
+            tag.attrs = {"id": tag["id"]}
+        else:
+            if tag.name in BLOCKS:
+                tag.append(" ")
+            tag.unwrap()
+    return '<div role="main">' + re.sub(r"\s+", " ", article.decode_contents()) + "</div>"
+
+
+def write_search_texts(pages: dict[str, BeautifulSoup], path: Path) -> None:
+    """Write a script with the texts of all pages, so that the search works on pages opened from files."""
+    texts = {name: search_text(page) for name, page in pages.items() if page.select_one("article")}
+    path.write_text(SEARCH_SCRIPT % json.dumps(texts, ensure_ascii=False))
+
+
+def write_font(path: Path, source: Path, characters: set[int]) -> None:
+    """Write the part of a font that draws the given characters, as WOFF."""
+    subsetter = subset.Subsetter(subset.Options(layout_features=["*"], name_IDs=["*"], notdef_outline=True))
+    subsetter.populate(unicodes=characters)
+    with TTFont(source, recalcTimestamp=False) as font:
+        subsetter.subset(font)
+        font.flavor = "woff"
+        font.save(path)
+
+
+def write_math_font(pages: Iterable[BeautifulSoup], path: Path) -> None:
+    """Write the part of STIX Two Math that the formulas of the pages need."""
+    formulas = "".join(tag.get_text() for page in pages for tag in page.select("math"))
+    source = Path(str(files("ziamath"))) / "fonts" / "STIXTwoMath-Regular.ttf"
+    write_font(path, source, MATH_CHARACTERS | set(map(ord, formulas)))
+
+
+def write_icon_font(pages: Iterable[BeautifulSoup], static: Path) -> None:
+    """Write the part of Font Awesome that the pages, their scripts and their style sheets need."""
+    scripts = "".join(path.read_text() for path in static.glob("scripts/*.js"))
+    used = set(re.findall(r"fa-[\w-]+", "".join(map(str, pages)) + scripts))
+    css = "".join(path.read_text() for path in static.rglob("*.css"))
+    css = ICON_RULE.sub(lambda rule: rule[0] if used & set(re.findall(r"fa-[\w-]+", rule[0])) else "", css)
+    theme = Path(str(files("pydata_sphinx_theme"))) / "theme" / "pydata_sphinx_theme" / "static"
+    source = theme / "vendor" / "fontawesome" / "webfonts" / "fa-solid-900.ttf"
+    codes = {int(code, 16) for code in re.findall(r'"\\(f\w{3})"', css)} | set(map(ord, css)) & set(ICONS)
+    write_font(static / "icons.woff", source, codes)
+
+
+def remove_unused_files(static: Path) -> None:
+    """Remove large files of the themes that no page loads."""
+    for pattern in UNUSED_FILES:
+        for path in list(static.glob(pattern)):
+            rmtree(path) if path.is_dir() else path.unlink()
+
+
+# ---- Sphinx --------------------------------------------------------------------------------------------------------
+
+
+def edit_pages(app: Sphinx, exception: Exception | None) -> None:
+    """Edit the pages that Sphinx wrote in this build, and write the files that depend on all pages."""
+    if exception or app.builder.name != "html":
+        return
+    folder, theme = Path(app.outdir), app.config.html_theme_options
+    static = folder / "_static"
+    pages = {path.name: BeautifulSoup(path.read_text(), "html.parser") for path in sorted(folder.glob("*.html"))}
+    new = {name: page for name, page in pages.items() if not page.select_one(POLICY_TAG)}
+    if not new:
+        return
+    for name, page in new.items():
+        stem = name.removesuffix(".html")
+        for tag in page.select('script[src*="searchtools"]'):
+            tag.insert_before(page.new_tag("script", src="_static/search-texts.js"))
+        fix_accessibility(page)
+        fix_percent_signs(page)
+        speed_up(page, folder)
+        add_description(page, f"{app.config.html_title}: {stem}")
+        add_downloads(page, stem, folder, theme)
+    write_search_texts(pages, static / "search-texts.js")
+    remove_unused_files(static)
+    write_math_font(pages.values(), static / "mathematics.woff")
+    write_icon_font(pages.values(), static)
+    for name, page in new.items():
+        add_policy(page)
+        (folder / name).write_text(str(page))
+
+
+def hide_repository_links(app: Sphinx) -> None:
+    """Remove the launch buttons when _config.yml names no repository."""
+    theme = app.config.html_theme_options
+    if "executablebooks/jupyter-book" in theme.get("repository_url", ""):  # jupyter-book's default
+        theme["repository_url"] = ""
+    if not theme.get("repository_url"):
+        theme["launch_buttons"] = {}
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the extension."""
+    app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
+    app.connect("builder-inited", hide_repository_links, priority=100)
+    app.connect("build-finished", edit_pages, priority=900)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,102 @@
+import pytest
+import torch
+
+from vitlib import ViT, ViTConfig
+from vitlib.evaluate import evaluate
+from vitlib.report import attention_maps
+
+
+@pytest.fixture
+def images():
+    return torch.randint(0, 256, (5, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def uniform(*shape):
+    return torch.full(shape, 1 / shape[-1], dtype=torch.float64)
+
+
+def test_observed_rows_sum_to_one_for_every_layer_and_head(images):
+    config = ViTConfig(depth=3, num_heads=2)
+    observed = torch.cat([*attention_maps.observe(ViT(config), images, batch_size=2)])
+    assert observed.shape == (5, 3, 2, config.num_tokens, config.num_tokens)
+    torch.testing.assert_close(observed.sum(dim=-1), torch.ones_like(observed[..., 0]), rtol=0, atol=1e-12)
+
+
+def test_observing_does_not_depend_on_the_batch_size_or_change_the_model(images):
+    model = ViT(ViTConfig(depth=2, dropout=0.5)).train()
+    small, large = (torch.cat([*attention_maps.observe(model, images, size)]) for size in (2, 7))
+    torch.testing.assert_close(small, large, rtol=0, atol=1e-12)
+    assert model.training
+    assert next(model.parameters()).dtype == torch.float32
+
+
+def test_weights_times_values_are_the_layers_output():
+    layer = ViT(ViTConfig(depth=1, num_heads=2)).double().encoder[0].attention
+    x = torch.randn(3, 5, layer.value.in_features, dtype=torch.float64)
+    values = layer.value(x).unflatten(-1, (2, -1)).transpose(1, 2)
+    heads = (attention_maps.weights(layer, x) @ values).transpose(1, 2).flatten(2)
+    torch.testing.assert_close(layer.output(heads), layer(x), rtol=0, atol=1e-12)
+
+
+def test_distances_by_hand():
+    apart = attention_maps.distances(side=2, patch_size=3)
+    assert apart.tolist()[0] == pytest.approx([0, 3, 3, 18**0.5])
+    assert apart.tolist()[1] == pytest.approx([3, 0, 18**0.5, 3])
+
+
+def test_attention_to_itself_has_distance_0_and_uniform_attention_the_mean_distance():
+    apart = attention_maps.distances(side=3, patch_size=2)
+    assert attention_maps.mean_distance(torch.eye(10, dtype=torch.float64), apart) == 0
+    assert attention_maps.mean_distance(uniform(10, 10), apart).item() == pytest.approx(apart.mean().item())
+
+
+def test_the_class_token_has_no_distance():
+    attention = uniform(5, 5)
+    attention[1] = torch.tensor([0.5, 0.25, 0.25, 0, 0])  # the first patch attends half to the class token
+    apart = attention_maps.distances(side=2, patch_size=7)
+    by_hand = (7 / 2 + 3 * (7 + 7 + 98**0.5) / 4) / 4
+    assert attention_maps.mean_distance(attention, apart).item() == pytest.approx(by_hand)
+
+
+def test_rollout_of_uniform_attention_is_uniform():
+    torch.testing.assert_close(attention_maps.rollout(uniform(2, 3, 5, 8, 8)), uniform(2, 7))
+
+
+def test_rollout_of_two_layers_by_hand():
+    first = torch.eye(3, dtype=torch.float64)
+    first[1] = torch.tensor([0, 0, 1])  # the first patch attends to the second
+    second = torch.eye(3, dtype=torch.float64)
+    second[0] = torch.tensor([0, 1, 0])  # then the class token attends to the first
+    assert attention_maps.rollout(torch.stack([first, second])[None, :, None]).tolist() == [[0.5, 0.5]]
+    assert attention_maps.rollout(torch.stack([second, first])[None, :, None]).tolist() == [[1, 0]]
+
+
+def test_blanking_starts_with_the_first_patch_of_the_order(images):
+    order = torch.stack([torch.randperm(49) for _ in images])
+    row, column = divmod(int(order[3, 0]), 7)
+    wanted = images[3].clone()
+    wanted[4 * row : 4 * row + 4, 4 * column : 4 * column + 4] = 0
+    assert torch.equal(attention_maps.blank(images, order, 1, patch_size=4)[3], wanted)
+    assert not attention_maps.blank(images, order, 49, patch_size=4).any()
+
+
+@pytest.mark.parametrize("count", [-1, 50])
+def test_blanking_more_patches_than_there_are_is_an_error(images, count):
+    with pytest.raises(ValueError, match=f"count is {count}, but has to be 0 to 49, the number of patches"):
+        attention_maps.blank(images, torch.arange(49).expand(5, -1), count, patch_size=4)
+
+
+def test_deleting_no_patch_changes_no_prediction_and_deleting_all_leaves_one_prediction(images):
+    model, labels = ViT(ViTConfig(depth=1)), torch.arange(5)
+    nothing, everything = attention_maps.deletion(model, images, labels, torch.arange(49).expand(5, -1), [0, 49])
+    assert torch.equal(nothing, evaluate(model, images, labels).predictions == labels)
+    prediction = evaluate(model, torch.zeros_like(images), labels).predictions.unique()
+    assert torch.equal(everything, labels == prediction)
+
+
+def test_mcnemars_statistic_counts_only_images_on_which_the_two_differ():
+    first = torch.tensor([True, False, False, False, True, False])
+    second = torch.tensor([True, True, True, True, False, False])
+    assert attention_maps.mcnemar_z(first, second) == pytest.approx((3 - 1) / 4**0.5)
+    assert attention_maps.mcnemar_z(second, first) == pytest.approx(-1)
+    assert attention_maps.mcnemar_z(first, first) == 0

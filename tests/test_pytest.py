@@ -1,0 +1,36 @@
+"""What pytest runs by default here, and what nbval keeps a page from doing."""
+
+import os
+import subprocess
+import sys
+
+from vitlib import paths
+
+
+def pytest_output(*arguments, **environment):
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+    done = subprocess.run(
+        command, cwd=paths.ROOT, env=os.environ | environment, capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stdout
+
+
+def test_tests_of_a_kind_run_on_request_and_the_summary_names_the_command():
+    kinds = ["--collect-only", "tests/test_cluster.py", "tests/faults/test_killed.py", "tests/test_config.py"]
+    _, output = pytest_output(*kinds)
+    assert "test_config.py" in output
+    assert "test_killed.py" not in output
+    assert "cluster test" in output
+    assert "(make test-cluster), " in output
+    assert "faults tests (make test-faults)." in output
+    _, output = pytest_output(*kinds, "-m", "faults")
+    assert "test_killed.py" in output
+    assert "test_config.py" not in output
+    assert "Left out" not in output
+
+
+def test_a_page_under_check_whose_run_is_missing_fails_with_one_sentence_and_trains_nothing(tmp_path):
+    status, output = pytest_output("--nbval", "book/02_training.ipynb", REPORT_HOME=str(tmp_path))
+    assert status == 1
+    assert "runs/report is missing, and a page under check does not train: run make report." in output
+    assert not any(tmp_path.iterdir())

@@ -1,0 +1,110 @@
+"""What make verify checks, and that it finds each kind of break."""
+
+import json
+import shutil
+import subprocess
+
+import nbformat
+import pytest
+import report
+import safetensors.torch
+import verify
+
+from tests.conftest import TINY
+from vitlib import TrainConfig, data, paths, runs, train
+
+TABLE = "studies/results/recipe.csv"
+CODE = f"""\
+import json, os
+from pathlib import Path
+Path("notebooks/written.json").write_text(Path({TABLE!r}).read_text() + Path(".hidden.json").read_text())
+metrics = json.loads(Path(os.environ["REPORT_HOME"], "runs/report/metrics.json").read_text())
+glued = {{"application/papermill.record/text/plain": repr(metrics["loss"])}}
+display(glued, metadata={{"scrapbook": {{"name": "loss"}}}}, raw=True)"""
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """Return a project of one page, one study and a small run, made by the project's own tools."""
+    root = tmp_path_factory.mktemp("project")
+    for folder in ("profiles", "notebooks", "book", "studies/results"):
+        (root / folder).mkdir(parents=True)
+    for file in ("studies/recipe.yaml", TABLE):
+        shutil.copy(paths.ROOT / file, root / file)
+    (root / "profiles/mine.yaml").write_text("page: {n: 2}\n")
+    (root / "book/prose.md").write_text("The loss is {glue:text}`page.ipynb::loss:.2f`.\n")
+    (root / ".hidden.json").write_text("1")
+    cell, tagged = nbformat.v4.new_code_cell, {"tags": ["parameters"]}
+    notebook = nbformat.v4.new_notebook(cells=[cell("n: int = 1", metadata=tagged), cell(CODE)])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, root / "notebooks/page.ipynb")
+    config = TrainConfig(model=TINY, epochs=1, train_images=512, validation_images=100)
+    with pytest.MonkeyPatch.context() as patch:
+        use(root, patch)
+        train(config, root / "build/mine/runs/report", device="cpu", compiled=False, progress=lambda _: None)
+        report.execute("mine", "page")
+        report.publish("mine")
+    return root
+
+
+def use(root, patch):
+    patch.setenv("FASHION_MNIST", str(data.default_root()))
+    patch.setenv("REPORT_HOME", "")
+    for module in (paths, report):
+        patch.setattr(module, "ROOT", root)
+
+
+@pytest.fixture
+def project(published, tmp_path, monkeypatch):
+    use(shutil.copytree(published, tmp_path / "project"), monkeypatch)
+    return tmp_path / "project"
+
+
+def test_what_the_tools_publish_passes_and_its_pages_record_just_the_data_files_that_they_read(project, capsys):
+    assert verify.verify() == []
+    assert "2 data files are those that the pages were executed on (whether they are" in capsys.readouterr().out
+    recorded = report.read_page(project / "book/page.ipynb")["metadata"]["vitlib"]["inputs"]
+    assert recorded == {name: runs.sha256(project / name) for name in ("runs/report/metrics.json", TABLE)}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "sentence"),
+    [
+        ("notebooks/page.ipynb", "n: int = 1", "n: int = 3", "book/page.ipynb differs from notebooks/page.ipynb"),
+        ("book/page.ipynb", "n = 2", "n = 3", "book/page.ipynb has other parameters than it was executed with"),
+        ("book/page.ipynb", '"exception": null', '"exception": true', "was not executed to its end"),
+        ("book/page.ipynb", '"execution_count": 1', '"execution_count": null', "was not executed to its end"),
+        ("book/page.ipynb", '"inputs": {', '"outputs": {', "has no record of the data files"),
+        ("book/page.ipynb", 'metrics.json": "', 'metrics.json": "0', "was executed on another runs/report/metrics"),
+        (TABLE, "0.8786", "0.8787", f"book/page.ipynb was executed on another {TABLE}"),
+        (TABLE, "543da7abb83f", "543da7abb83e", "'epochs=3', seed 0, digest 543da7abb83e"),
+        (TABLE, ",0,543da7abb83f", ",1,543da7abb83f", "'epochs=3', seed 1, digest 543da7abb83f"),
+        (TABLE, "epochs=3,0", "epochs=2,0", "'epochs=2', seed 0, digest 543da7abb83f"),
+        ("runs/report/config.json", '"epochs": 1', '"epochs": 2', "runs/report/config.json has SHA-256"),
+        ("book/prose.md", "::loss", "::lost", "book/prose.md quotes lost of page.ipynb, which does not glue it."),
+    ],
+)
+def test_a_change_is_found(project, file, old, new, sentence):
+    content = (project / file).read_text()
+    assert old in content
+    (project / file).write_text(content.replace(old, new, 1))
+    failures = verify.verify()
+    assert any(sentence in failure for failure in failures), failures
+
+
+def test_a_changed_weight_with_new_checksums_is_found(project):
+    run = project / "runs/report"
+    tensors = safetensors.torch.load_file(run / "model.safetensors")
+    next(iter(tensors.values())).view(-1)[0] += 1
+    (run / "model.safetensors").write_bytes(safetensors.torch.save(tensors))
+    manifest = json.loads((run / "manifest.json").read_text())
+    runs.write_json(run / "manifest.json", manifest | {"weights_sha256": runs.sha256(run / "model.safetensors")})
+    runs.write_sums(run)
+    assert any("The weights of runs/report give loss" in failure for failure in verify.verify())
+
+
+def test_a_data_file_that_is_not_committed_is_found(project):
+    for arguments in (["init"], ["add", "studies"], ["commit", "-m", "without the run"]):
+        command = ["git", "-C", project, "-c", "user.name=a", "-c", "user.email=a@example.org", *arguments]
+        subprocess.run(command, check=True, capture_output=True)
+    assert verify.verify() == ["runs/report/metrics.json is not as committed: restore or commit it."]

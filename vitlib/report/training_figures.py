@@ -1,0 +1,101 @@
+"""Figures of a training run: its history, its accuracy by class, its confusion matrix and its calibration."""
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.ticker import PercentFormatter
+from torch import Tensor
+
+from vitlib.data import CLASSES
+from vitlib.report.output import BLUE, GREY, WIDTH, Output, attach_csv, legend_above, name_rows, to_csv
+
+
+def plot_history(history: list[dict[str, float]], axes: Sequence[Axes]) -> Sequence[Axes]:
+    """Draw loss and validation accuracy by epoch onto two axes: `history` as in `vitlib.Run`."""
+    loss, accuracy = axes
+    epochs = [row["epoch"] for row in history]
+    marker = "o" if len(epochs) < 30 else None
+    for name, label, colour in (("train_loss", "training", GREY), ("validation_loss", "validation", BLUE)):
+        values = [row[name] for row in history]
+        loss.plot(epochs, values, color=colour, marker=marker, markersize=4, label=label)
+    loss.set(xlabel="epoch", ylabel="loss (nats)", ylim=(0, None))
+    loss.legend()
+    values = [100 * row["validation_accuracy"] for row in history]
+    accuracy.plot(epochs, values, color=BLUE, marker=marker, markersize=4)
+    accuracy.set(xlabel="epoch", ylabel="validation accuracy (%)")
+    for ax in axes:
+        ax.locator_params(axis="x", integer=True)
+    head = ["epoch", "train_loss", "validation_loss", "validation_accuracy"]
+    attach_csv(loss.figure, head, ([row[key] for key in head] for row in history))
+    return axes
+
+
+def plot_per_class(rows: Sequence[dict[str, Any]], *, ax: Axes | None = None) -> Axes:
+    """Draw accuracy with its 95 % interval by class, ours next to the homework's.
+
+    Args:
+        rows: per class ``name``, and ``ours`` and ``reported`` as (share, low, high), 0 to 1.
+        ax: where to draw; a new figure by default.
+    """
+    ax = ax or plt.subplots(figsize=(WIDTH, 4.2))[1]
+    for offset, key, label, colour in ((0.19, "reported", "homework", GREY), (-0.19, "ours", "this report", BLUE)):
+        for i, row in enumerate(rows):
+            share, low, high = row[key]
+            y = len(rows) - 1 - i + offset
+            ax.barh(y, share, height=0.36, color=colour, alpha=0.85, label=label if i == 0 else None)
+            ax.plot([low, high], [y, y], color="black", linewidth=1)
+    name_rows(ax, (row["name"] for row in rows))
+    ax.set(xlim=(0, 1.0), xlabel="test accuracy, with 95 % intervals")
+    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    legend_above(ax)
+    head = ["class", *(f"{key}{part}" for key in ("reported", "ours") for part in ("", " low", " high"))]
+    attach_csv(ax.figure, head, ([row["name"], *row["reported"], *row["ours"]] for row in rows))
+    return ax
+
+
+def confusion(counts: Tensor) -> Output:
+    """Return a confusion matrix as a table with details on hover, tap or key.
+
+    Args:
+        counts: int64 (Y, Y), true class by row, predicted class by column.
+    """
+    most = max(1, int(counts.clone().fill_diagonal_(0).max()))
+
+    def cell(i: int, j: int) -> str:
+        count, total = int(counts[i, j]), int(counts[i].sum())
+        colour = f"{BLUE}; color: white" if i == j else f"rgba(213, 94, 0, {0.7 * count / most:.2f})"
+        answer = "recognised" if i == j else f"taken for {CLASSES[j]}"
+        detail = f"{CLASSES[i]} {answer}: {count:,} of {total:,} ({100 * count / max(1, total):.1f} % of the row)"
+        return f'<td style="background: {colour}" data-detail="{escape(detail)}">{count or "·"}</td>'
+
+    Y = range(len(counts))
+    names = "".join(f'<th scope="col"><span>{escape(CLASSES[j])}</span></th>' for j in Y)
+    rows = [f'<tr><th scope="row">{escape(CLASSES[i])}</th>{"".join(cell(i, j) for j in Y)}</tr>' for i in Y]
+    table = (
+        f'<table><thead><tr><td></td><th colspan="{len(Y)}">predicted class</th></tr>'
+        f"<tr><th>true class</th>{names}</tr></thead><tbody>\n" + "\n".join(rows) + "\n</tbody></table>"
+    )
+    hint = "Hover over a cell, tap it, or use the arrow keys to see what it counts."
+    html = f'<div class="closer confusion" data-hint="{hint}">{table}</div>'
+    head = ["true class", *(CLASSES[j] for j in Y)]
+    return Output("text/html", html, to_csv(head, ([CLASSES[i], *counts[i].tolist()] for i in Y)))
+
+
+def plot_reliability(rows: Sequence[tuple[float, float, int]], *, ax: Axes | None = None) -> Axes:
+    """Draw accuracy against confidence, one dot per bin, its size by its images, and the line of perfect calibration.
+
+    Args:
+        rows: mean confidence and accuracy, 0 to 1, and images of each bin, as of `Evaluation.calibration`.
+        ax: where to draw; a new figure by default.
+    """
+    ax = ax or plt.subplots(figsize=(WIDTH, 3.4))[1]
+    ax.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1.2)
+    most = max(images for *_, images in rows)
+    for confidence, accuracy, images in rows:
+        ax.plot(confidence, accuracy, "o", color=BLUE, markersize=4 + 12 * (images / most) ** 0.5, alpha=0.75)
+    ax.set(xlabel="probability of the answer", ylabel="share of right answers", xlim=(0, 1.02), ylim=(0, 1.04))
+    attach_csv(ax.figure, ["mean probability", "share right", "images"], rows)
+    return ax
