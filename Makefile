@@ -83,7 +83,7 @@ render = trap 'echo "Stopped. Run the same command again to build the book." >&2
 	|| { grep -E 'WARNING|ERROR|Error' $(2)/render.log >&2 || tail -n 20 $(2)/render.log >&2; \
 	echo "The book does not build; the whole log is $(2)/render.log." >&2; exit 1; }
 
-# the tests of a kind that it leaves out have targets of their own; pytest's -m picks by the markers in pyproject.toml
+# the quick tests and every page; the kinds of tests that it leaves out have their own targets
 test: data
 	@pytest --nbval -q -rs
 
@@ -149,5 +149,6 @@ benchmark: .venv/benchmarks data
 	@$(python) benchmarks/cost.py
 	@$(python) benchmarks/speed.py
 
+# style, types, and that imports go one way
 lint: .venv/installed
-	@ruff check . && ruff format --check .
+	@ruff check . && ruff format --check . && mypy && lint-imports

@@ -1,8 +1,7 @@
+import importlib
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -69,18 +68,12 @@ def test_the_digest_depends_on_every_setting():
     assert config.BASELINE.keys() == current - {"model"} | networks
 
 
-def with_default(old: str, new: str) -> ModuleType:
-    """Return vitlib.config as it would be with another default."""
-    source = Path(config.__file__).read_text()
-    assert source.count(old) == 1
-    module = ModuleType("changed_config")
-    sys.modules["changed_config"] = module
-    exec(compile(source.replace(old, new), "changed_config", "exec"), module.__dict__)
-    return module
-
-
-def test_another_default_does_not_change_what_old_runs_were_trained_with():
-    changed = with_default("    lr: NonNegative = 0.004", "    lr: NonNegative = 0.003")
+def test_another_default_does_not_change_what_old_runs_were_trained_with(tmp_path, monkeypatch):
+    source, default = Path(config.__file__).read_text(), "    lr: NonNegative = 0.004"
+    assert source.count(default) == 1
+    (tmp_path / "changed_config.py").write_text(source.replace(default, default.replace("4", "3")))
+    monkeypatch.syspath_prepend(tmp_path)
+    changed = importlib.import_module("changed_config")
     run = json.loads((paths.ROOT / "runs" / "report" / "config.json").read_text())
     assert changed.TrainConfig.from_dict(run).digest == TrainConfig.from_dict(run).digest
     del run["lr"]  # as in a run from before the setting existed

@@ -1,17 +1,27 @@
-"""The pages' mathematics as MathML, and how a page is put right."""
+"""The Sphinx extension in book/_ext: mathematics, edits of pages, downloads, fonts, incremental builds."""
 
 import json
+import re
+import subprocess
+import sys
+from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+import report_site
 from bs4 import BeautifulSoup
 from fontTools.ttLib import TTFont
 
-from vitlib import site, styles
+from tests.book import build
+from vitlib import paths
+
+
+def parse(body, head=""):
+    return BeautifulSoup(f"<html><head>{head}</head><body>{body}</body></html>", "html.parser")
 
 
 @pytest.mark.parametrize(
-    ("latex", "kept"),
+    ("latex", "element"),
     [
         (r"\frac{a}{b}", "<mfrac>"),
         (r"\sqrt{D / H}", "<msqrt>"),
@@ -19,103 +29,136 @@ from vitlib import site, styles
         (r"Q K^\top", "<msup>"),
     ],
 )
-def test_mathematics_is_written_as_mathml(latex, kept):
-    made = site.mathml(latex, "block")
-    assert made.startswith("<math")
-    assert kept in made
+def test_latex_becomes_mathml(latex, element):
+    mathml = report_site.to_mathml(latex, "block")
+    assert mathml.startswith("<math")
+    assert element in mathml
 
 
 @pytest.mark.parametrize("latex", [r"\nosuchthing{a}", r"\begin{gathered} a &= b \\ c &= d \end{gathered}"])
-def test_what_cannot_be_written_is_named(latex):
-    with pytest.raises(ValueError, match="cannot be written as MathML"):
-        site.mathml(latex, "inline")
+def test_unknown_latex_is_an_error(latex):
+    with pytest.raises(ValueError, match="cannot be converted to MathML"):
+        report_site.to_mathml(latex, "inline")
 
 
-def test_a_script_stays_once_and_only_where_it_is_needed():
-    scripts = '<script src="a.js"></script>' * 2 + '<script src="design-tabs.js"></script><link href="a.js">'
-    page = BeautifulSoup(f"<html><head>{scripts}</head><body><article></article></body></html>", "html.parser")
-    site.drop_unneeded(page)
-    assert [tag["src"] for tag in page.select("script")] == ["a.js"]
-
-
-def test_an_empty_head_of_a_column_is_no_head():
-    table = "<table><thead><tr><th><p></p></th><th>MACs</th></tr></thead></table>"
-    page = BeautifulSoup(f"<html><head></head><body><article>{table}</article></body></html>", "html.parser")
-    site.put_right(page)
+def test_an_empty_column_heading_is_a_plain_cell():
+    page = parse("<article><table><thead><tr><th><p></p></th><th>MACs</th></tr></thead></table></article>")
+    report_site.fix_accessibility(page)
     assert [(tag.name, tag.get("scope")) for tag in page.select("tr > *")] == [("td", None), ("th", "col")]
 
 
 def test_no_line_breaks_between_a_number_and_its_percent_sign():
-    body = '<article><p data-detail="a 5 % b">95 % of <code>95 %</code></p></article>'
-    page = BeautifulSoup(f"<html><head></head><body>{body}</body></html>", "html.parser")
-    site.put_right(page)
+    page = parse('<article><p data-detail="a 5 % b">95 % of <code>95 %</code></p></article>')
+    report_site.fix_percent_signs(page)
     assert page.p.get_text() == "95\u00a0% of 95 %"
     assert page.p["data-detail"] == "a 5\u00a0% b"
 
 
-def test_numbers_are_written_beside_the_page_in_the_same_bytes_every_time(tmp_path):
+def test_a_page_neither_waits_for_scripts_nor_loads_the_icon_script(tmp_path):
+    page = parse("<article></article>", '<script src="a.js"></script><script src="scripts/fontawesome.js?x"></script>')
+    report_site.speed_up(page, tmp_path)
+    assert [tag.attrs for tag in page.select("script")] == [{"src": "a.js", "defer": ""}]
+
+
+def test_numbers_are_the_same_bytes_in_every_build(tmp_path):
     def cell(csv, **metadata):
         return {"metadata": metadata, "outputs": [{"data": {"text/csv": csv}}]}
 
     figure = cell(["a,b\n", "1,2\n"], mystnb={"figure": {"name": "fig-x"}})
-    notebook = tmp_path / "page.ipynb"
-    notebook.write_text(json.dumps({"cells": [cell("c\n3\n"), {"metadata": {}}, figure]}))
-    figures, bundle = site.write_numbers(notebook, tmp_path / "numbers")
-    assert {name: path.read_text() for name, path in figures.items()} == {"fig-x": "a,b\n1,2\n"}
+    notebook = {"cells": [cell("c\n3\n"), {"metadata": {}}, figure]}
+    written = report_site.write_numbers(notebook, tmp_path / "numbers", "all.zip")
+    assert {name: path.read_text() for name, path in written.items()} == {"fig-x": "a,b\n1,2\n"}
+    bundle = tmp_path / "numbers" / "all.zip"
     with ZipFile(bundle) as archive:
         assert sorted(archive.namelist()) == ["fig-x.csv", "table-1.csv"]
         assert archive.read("table-1.csv") == b"c\n3\n"
     before = bundle.read_bytes()
-    assert site.write_numbers(notebook, tmp_path / "numbers")[1].read_bytes() == before
+    report_site.write_numbers(notebook, tmp_path / "numbers", "all.zip")
+    assert bundle.read_bytes() == before
 
 
-def test_the_font_of_mathematics_has_what_the_pages_draw(pages):
+def test_the_notebook_to_run_has_no_results_and_no_injected_parameters(tmp_path):
+    def cell(source, *tags, **more):
+        return {"cell_type": "code", "source": source, "metadata": {"tags": [*tags]}} | more
+
+    text = {"cell_type": "markdown", "source": "# Title", "metadata": {}}
+    cells = [text, cell("n = 1", "parameters"), cell("n = 2", "injected-parameters"), cell("n", outputs=[2])]
+    cells[1]["metadata"]["papermill"] = {"duration": 1.0}
+    report_site.write_source(
+        {"cells": cells, "metadata": {"papermill": {}, "kernelspec": {}}}, tmp_path / "a" / "b.ipynb"
+    )
+    empty = {"outputs": [], "execution_count": None}
+    assert json.loads((tmp_path / "a" / "b.ipynb").read_text()) == {
+        "cells": [text, cell("n = 1", "parameters", **empty), cell("n", **empty)],
+        "metadata": {"kernelspec": {}},
+    }
+
+
+def test_the_math_font_has_every_character_of_the_formulas(pages):
+    formulas = "".join(tag.get_text() for page in pages.values() for tag in page.select("math"))
+    needed = {letter for letter in "√xDHN𝐷𝑁×ℓ′" + formulas if not letter.isspace()}
     with TTFont(pages.folder / "_static" / "mathematics.woff") as font:
-        drawn = {"√", *"xDHN", "𝐷", "𝑁", "×", "ℓ", "′"}
-        for path in pages.folder.glob("*.html"):
-            for formula in BeautifulSoup(path.read_text(), "html.parser").select("math"):
-                drawn |= {letter for letter in formula.get_text() if not letter.isspace()}
-        missing = {letter for letter in drawn if ord(letter) not in font.getBestCmap()}
-        assert not missing
+        assert not {letter for letter in needed if ord(letter) not in font.getBestCmap()}
         assert font["MATH"].table.MathVariants.VertGlyphCount > 0  # brackets and roots grow
 
 
-SHEET = """@charset "utf-8";
-/* gone */ .seen, .absent > p, p.absent:hover { color: red }
-#seen:not(.absent)::before { content: "\\f00d" }
-@media print { .absent { color: blue } .seen { color: black } }
-@media (width > 3px) { .absent { color: blue } }
-.bs-tooltip-top[data-x], a { background: url("../pictures/a.svg") }
-@font-face { font-family: F; src: url(none.woff) }"""
+def test_the_icon_font_has_every_icon_of_the_pages(pages):
+    css = (pages.folder / "_static" / "styles" / "pydata-sphinx-theme.css").read_text()
+    codes = {}
+    for names, code in re.findall(r'([^{}]*)\{content:"\\(f\w+)"\}', css):
+        codes |= dict.fromkeys(re.findall(r"fa-[\w-]+", names), int(code, 16))
+    used = {name for page in pages.values() for tag in page.select("[class*=fa-]") for name in tag["class"]} & set(
+        codes
+    )
+    assert {"fa-bars", "fa-magnifying-glass"} <= used
+    with TTFont(pages.folder / "_static" / "icons.woff") as font:
+        assert {codes[name] for name in used} <= set(font.getBestCmap())
 
 
-def test_of_style_sheets_what_some_page_can_use_becomes_one(tmp_path):
-    for path, text in {"pictures/a.svg": "<svg/>", "css/base.css": "b { color: green }", "css/x.css": SHEET}.items():
-        (tmp_path / path).parent.mkdir(exist_ok=True)
-        (tmp_path / path).write_text(text)
-    (tmp_path / "css" / "y.css").write_text('@import "base.css";.seen { color: pink }')
-    known = styles.words('<p class="seen" id="seen">')
-    made = styles.bundle([tmp_path / "css" / "y.css", tmp_path / "css" / "x.css"], known, tmp_path)
-    assert made.split("\n") == [
-        "b{color: green}",
-        ".seen{color: pink}",
-        ".seen{color: red}",
-        '#seen:not(.absent)::before{content: "\uf00d"}',
-        "@media print {",
-        ".seen{color: black}",
-        "}",
-        ".bs-tooltip-top[data-x],a{background: url(pictures/a.svg)}",
-        "@font-face { font-family: F; src: url(none.woff) }",
-        "",
-    ]
+def test_images_state_their_size_and_the_site_has_no_unused_files(pages):
+    images = [tag for page in pages.values() for tag in page.select("article img")]
+    assert all(int(tag["width"]) > 20 and int(tag["height"]) > 20 for tag in images)
+    names = {path.name for path in pages.folder.rglob("*")}
+    assert not names & {"fontawesome.js", "bootstrap.js.map", "locales", "_ext", "report_site.py"}
 
 
-def test_the_site_has_one_style_sheet_and_says_how_large_its_pictures_are(pages):
-    for path in pages.folder.glob("*.html"):
-        page = BeautifulSoup(path.read_text(), "html.parser")
-        (sheet,) = page.select("link[rel=stylesheet]")
-        assert sheet["href"].startswith("_static/pages.css?")
-        assert all(int(tag["width"]) > 20 and int(tag["height"]) > 20 for tag in page.select("article img"))
-    sheets = list(pages.folder.rglob("*.css"))
-    assert [path.name for path in sheets] == ["pages.css"]
-    assert sheets[0].stat().st_size < 160_000
+CONFIG = """
+title: Two pages
+only_build_toc_files: true
+execute: {{execute_notebooks: "off"}}
+sphinx:
+  local_extensions: {{report_site: {extension}}}
+  config: {{html_math_renderer: mathml}}
+"""
+
+
+def build_again(book, out):
+    """Build a book without --all; return the text of each page, script and style sheet."""
+    command = [Path(sys.executable).parent / "jupyter-book", "build", book, "--path-output", out, "-W"]
+    result = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    html = out / "_build" / "html"
+    return {path.name: path.read_text() for path in html.rglob("*") if path.suffix in (".html", ".css", ".js")}
+
+
+def test_an_incremental_build_edits_only_the_pages_that_sphinx_wrote(tmp_path):
+    book = tmp_path / "book"
+    book.mkdir()
+    (book / "_config.yml").write_text(CONFIG.format(extension=paths.ROOT / "book" / "_ext"))
+    (book / "_toc.yml").write_text("format: jb-book\nroot: index\nchapters: [file: other]\n")
+    (book / "index.md").write_text("# First\n\nNothing yet.\n")
+    (book / "other.md").write_text("# Second\n\nThe sum $a ± b$ is 5 %.\n")
+    assert build(book, tmp_path).returncode == 0
+    first = build_again(book, tmp_path)
+    assert build_again(book, tmp_path) == first
+    (book / "index.md").write_text("# First\n\nThe ratio $a ÷ b$.\n")
+    changed = build_again(book, tmp_path)
+    assert changed["other.html"] == first["other.html"]
+    for name in ("index.html", "other.html", "search.html"):
+        page = BeautifulSoup(changed[name], "html.parser")
+        assert len(page.select("meta[http-equiv=Content-Security-Policy]")) == 1
+        assert len(page.select("meta[name=description]")) == 1
+    assert "The ratio" in changed["search-texts.js"]
+    assert "5 %" in changed["search-texts.js"]
+    with TTFont(tmp_path / "_build" / "html" / "_static" / "mathematics.woff") as font:
+        assert {ord("±"), ord("÷")} <= set(font.getBestCmap())

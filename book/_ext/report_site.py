@@ -1,9 +1,8 @@
 """Sphinx extension for the report: MathML, pages that load nothing from other hosts, accessibility, downloads.
 
-Sphinx writes the pages; this extension edits them when the build has finished. An edited page has a
-Content-Security-Policy. A page that has one already is left alone: Sphinx did not write it in this build.
-The class and file names are those of pydata-sphinx-theme 0.16 and sphinx-book-theme 1.2; the browser tests fail when
-they change.
+Sphinx writes the pages. This extension edits them at the end of the build and marks them by a Content-Security-Policy.
+It skips a page that has the mark: Sphinx did not write it in this build. Class and file names are those of
+pydata-sphinx-theme 0.16 and sphinx-book-theme 1.2; the browser tests fail when they change.
 """
 
 import hashlib
@@ -33,7 +32,7 @@ from sphinx.util.math import get_node_equation_number
 from sphinx.writers.html5 import HTML5Translator
 
 log = logging.getLogger(__name__)
-getLogger("fontTools").setLevel("WARNING")
+getLogger("fontTools").setLevel("WARNING")  # its default logs every table of a font
 
 POLICY = {  # no page loads anything from another host
     "default-src": "'none'",
@@ -46,13 +45,15 @@ POLICY = {  # no page loads anything from another host
     "base-uri": "'none'",
 }
 POLICY_TAG = "meta[http-equiv=Content-Security-Policy]"
-UNWANTED = (  # the theme's style sheet has all icons, so the script that draws them (1.5 MB) is not needed
-    'script[src*="fontawesome.js"], script:-soup-contains("DOCUMENTATION_OPTIONS.pagename"), link[rel=preload],'
-    "#jb-print-docs-body, #searchbox, #ethical-ad-placement"
+UNWANTED = (
+    'script[src*="fontawesome.js"],'  # 1.5 MB to draw icons that the theme's style sheet has too
+    'script:-soup-contains("DOCUMENTATION_OPTIONS.pagename"),'  # only a menu of versions needs it
+    "link[rel=preload], #jb-print-docs-body, #searchbox, #ethical-ad-placement"
 )
 UNUSED_FILES = ("locales", "scripts/fontawesome.js*", "**/*.map", "**/*.ttf")
-ICONS = range(0xF000, 0xF900)  # the code points of Font Awesome; style sheets have them as escapes or as characters
+ICON_CODES = set(range(0xE000, 0xF900))  # in style sheets as escapes or as characters
 ICON_RULE = re.compile(r'(?:\.fa-[\w-]+:before,?)+\{content:"[^"]+"\}')
+ICON_ESCAPE = re.compile(r'"\\([ef]\w{3})"')
 WRONG_ATTRIBUTES = {  # what accessibility checkers report; report.js handles the clicks
     "summary, .search-button-field": "aria-label",
     ".theme-switch": "title",
@@ -95,6 +96,7 @@ def to_mathml(latex: str, display: str) -> str:
         ValueError: The converter does not know a command or an environment.
     """
     converted = convert(latex.strip().replace("{aligned}", "{split}"), display=display)
+    # the converter copies what it does not know
     if "\\" in converted or re.search(r">(&|&amp;|&#x00026;)<", converted):
         raise ValueError(f"cannot be converted to MathML: {latex.strip()}")
     return converted
@@ -134,6 +136,19 @@ def visit_math_block(translator: HTML5Translator, node: nodes.math_block) -> Non
 # ---- edits of a page -----------------------------------------------------------------------------------------------
 
 
+def find(tag: Tag, selector: str) -> Tag:
+    """Return the first tag that a selector matches; raise LookupError if none does."""
+    match = tag.select_one(selector)
+    if match is None:
+        raise LookupError(f"no {selector} in <{tag.name}>")
+    return match
+
+
+def append_html(tag: Tag, markup: str) -> None:
+    """Append HTML to a tag."""
+    tag.extend(list(BeautifulSoup(markup, "html.parser").contents))
+
+
 def fix_accessibility(page: BeautifulSoup) -> None:
     """Fix the markup of the theme and of docutils that accessibility checkers report."""
     for selector, attribute in WRONG_ATTRIBUTES.items():
@@ -157,11 +172,11 @@ def fix_accessibility(page: BeautifulSoup) -> None:
 
 def fix_percent_signs(page: BeautifulSoup) -> None:
     """Put a no-break space between a number and its percent sign."""
-    for text in page.select_one("article, body").find_all(string=SPACED_PERCENT):
+    for text in find(page, "article, body").find_all(string=SPACED_PERCENT):
         if not text.find_parent(["pre", "code", "script", "style"]):
             text.replace_with(SPACED_PERCENT.sub("\u00a0%", text))
     for tag in page.select("[data-detail]"):
-        tag["data-detail"] = SPACED_PERCENT.sub("\u00a0%", tag["data-detail"])
+        tag["data-detail"] = SPACED_PERCENT.sub("\u00a0%", str(tag["data-detail"]))
 
 
 def speed_up(page: BeautifulSoup, folder: Path) -> None:
@@ -170,13 +185,14 @@ def speed_up(page: BeautifulSoup, folder: Path) -> None:
         tag.decompose()
     for tag in page.select('script:-soup-contains("dataset.theme")'):
         tag.string = THEME_SCRIPT
-    page.html.attrs.pop("data-theme", None)  # without scripts, the theme is light
+    del find(page, "html")["data-theme"]  # without scripts, the theme is light
     for tag in page.select("script[src]"):
         tag["defer"] = ""
     for tag in page.select("article img"):
         tag["loading"], tag["decoding"] = "lazy", "async"
         if not tag.get("width"):
-            tag["width"], tag["height"] = image_size(folder / tag["src"])
+            width, height = image_size(folder / str(tag["src"]))
+            tag["width"], tag["height"] = str(width), str(height)
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -185,7 +201,7 @@ def image_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             return image.size
     root = ElementTree.parse(path).getroot()  # matplotlib writes points: 72 points are 96 pixels
-    width, height = (round(float(root.get(side).removesuffix("pt")) * 96 / 72) for side in ("width", "height"))
+    width, height = (round(float(root.attrib[side].removesuffix("pt")) * 96 / 72) for side in ("width", "height"))
     return width, height
 
 
@@ -195,9 +211,9 @@ def add_description(page: BeautifulSoup, default: str) -> None:
     text = " ".join(first.get_text().split()) if first else default
     if len(text) > 160:
         text = text[:157].rsplit(" ", 1)[0] + " …"
-    page.head.append(page.new_tag("meta", attrs={"name": "description", "content": text}))
-    parts = [part.strip() for part in page.title.get_text().split("—")]
-    page.title.string = " — ".join(dict.fromkeys(parts))
+    find(page, "head").append(page.new_tag("meta", attrs={"name": "description", "content": text}))
+    title = find(page, "title")
+    title.string = " — ".join(dict.fromkeys(part.strip() for part in title.get_text().split("—")))
 
 
 def add_policy(page: BeautifulSoup) -> None:
@@ -206,7 +222,8 @@ def add_policy(page: BeautifulSoup) -> None:
     hashes = sorted(f"'sha256-{b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" for script in scripts)
     sources = POLICY | {"script-src": " ".join([POLICY["script-src"], *hashes])}
     policy = "; ".join(f"{name} {value}" for name, value in sources.items())
-    page.head.insert(0, page.new_tag("meta", attrs={"http-equiv": "Content-Security-Policy", "content": policy}))
+    tag = page.new_tag("meta", attrs={"http-equiv": "Content-Security-Policy", "content": policy})
+    find(page, "head").insert(0, tag)
 
 
 # ---- downloads -----------------------------------------------------------------------------------------------------
@@ -220,7 +237,8 @@ def write_numbers(notebook: dict[str, Any], folder: Path, bundle: str) -> dict[s
     """
     rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    figures, tables = {}, []
+    figures: dict[str, Path] = {}
+    tables: list[Path] = []
     for cell in notebook["cells"]:
         for output in cell.get("outputs", ()):
             if "text/csv" not in output.get("data", {}):
@@ -238,14 +256,15 @@ def write_numbers(notebook: dict[str, Any], folder: Path, bundle: str) -> dict[s
 
 
 def write_source(notebook: dict[str, Any], path: Path) -> None:
-    """Write an executed notebook as it was before: no results, and no parameters from papermill."""
+    """Write an executed notebook without its results and without the parameters that papermill injected."""
     cells = []
     for cell in notebook["cells"]:
         if "injected-parameters" in cell["metadata"].get("tags", ()):
             continue
-        results = {"outputs": [], "execution_count": None} if cell["cell_type"] == "code" else {}
         metadata = {key: value for key, value in cell["metadata"].items() if key not in ("papermill", "execution")}
-        cells.append(cell | results | {"metadata": metadata})
+        cells.append(cell | {"metadata": metadata})
+        if cell["cell_type"] == "code":
+            cells[-1] |= {"outputs": [], "execution_count": None}
     metadata = {key: value for key, value in notebook["metadata"].items() if key != "papermill"}
     path.parent.mkdir(exist_ok=True)
     source = notebook | {"cells": cells, "metadata": metadata}
@@ -261,25 +280,20 @@ def add_downloads(page: BeautifulSoup, name: str, folder: Path, theme: dict[str,
     notebook = json.loads((folder / executed).read_text())
     write_source(notebook, folder / source)
     for figure in write_numbers(notebook, folder / numbers, bundle):
-        caption = page.find(id=figure).figcaption
-        label = f"Its numbers: {caption.select_one('.caption-number').get_text(strip=True)}, as CSV"
-        link = f'<a href="{numbers}/{figure}.csv" download aria-label="{label}">Its numbers</a>'
-        append_html(caption.select_one(".caption-text"), f' <span class="numbers">{link}</span>')
+        caption = find(page, f"[id='{figure}'] figcaption")
+        label = f"Its numbers: {find(caption, '.caption-number').get_text(strip=True)}, as CSV"
+        link = f'<a href="{numbers}/{figure}.csv" download aria-label="{html.escape(label)}">Its numbers</a>'
+        append_html(find(caption, ".caption-text"), f' <span class="numbers">{link}</span>')
     repository = ""
     if theme.get("repository_url"):
         address = f"{theme['repository_url']}/blob/{theme.get('repository_branch') or 'main'}/notebooks/{name}.ipynb"
         repository = f'; read <a href="{html.escape(address)}">its source in the repository</a>'
     append_html(
-        page.select_one("article.bd-article"),
+        find(page, "article.bd-article"),
         f'<p class="page-notebook">This page is a notebook. Download it <a href="{executed}" download>with its '
         f'results</a>, <a href="{source}" download>without them, to run it</a>, or <a href="{numbers}/{bundle}" '
         f"download>the numbers of its figures and tables</a>{repository}.</p>",
     )
-
-
-def append_html(tag: Tag, markup: str) -> None:
-    """Append HTML to a tag."""
-    tag.extend(list(BeautifulSoup(markup, "html.parser").contents))
 
 
 # ---- files of the site ---------------------------------------------------------------------------------------------
@@ -287,7 +301,7 @@ def append_html(tag: Tag, markup: str) -> None:
 
 def search_text(page: BeautifulSoup) -> str:
     """Return the text of a page and the ids in it, as Sphinx's search reads them."""
-    article = copy(page.select_one("article"))
+    article = copy(find(page, "article"))
     for tag in article.select(NO_SEARCH_TEXT):
         tag.decompose()
     for tag in article.find_all(True):
@@ -331,8 +345,8 @@ def write_icon_font(pages: Iterable[BeautifulSoup], static: Path) -> None:
     css = ICON_RULE.sub(lambda rule: rule[0] if used & set(re.findall(r"fa-[\w-]+", rule[0])) else "", css)
     theme = Path(str(files("pydata_sphinx_theme"))) / "theme" / "pydata_sphinx_theme" / "static"
     source = theme / "vendor" / "fontawesome" / "webfonts" / "fa-solid-900.ttf"
-    codes = {int(code, 16) for code in re.findall(r'"\\(f\w{3})"', css)} | set(map(ord, css)) & set(ICONS)
-    write_font(static / "icons.woff", source, codes)
+    css = ICON_ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), css)
+    write_font(static / "icons.woff", source, set(map(ord, css)) & ICON_CODES)
 
 
 def remove_unused_files(static: Path) -> None:
@@ -374,9 +388,9 @@ def edit_pages(app: Sphinx, exception: Exception | None) -> None:
 
 
 def hide_repository_links(app: Sphinx) -> None:
-    """Remove the launch buttons when _config.yml names no repository."""
+    """Remove the launch buttons and jupyter-book's default repository when _config.yml names none."""
     theme = app.config.html_theme_options
-    if "executablebooks/jupyter-book" in theme.get("repository_url", ""):  # jupyter-book's default
+    if "executablebooks/jupyter-book" in theme.get("repository_url", ""):
         theme["repository_url"] = ""
     if not theme.get("repository_url"):
         theme["launch_buttons"] = {}
