@@ -85,7 +85,7 @@ render = trap 'echo "Stopped. Run the same command again to build the book." >&2
 
 # the quick tests and every page; the kinds of tests that it leaves out have their own targets
 test: data
-	@pytest --nbval -q -rs
+	@pytest --nbval -q
 
 # axe-core and Lighthouse judge the pages in Chromium; no other browser is downloaded
 judges := build/browser/node_modules/.package-lock.json
@@ -151,4 +151,4 @@ benchmark: .venv/benchmarks data
 
 # style, types, and that imports go one way
 lint: .venv/installed
-	@ruff check . && ruff format --check . && mypy && lint-imports
+	@ruff check . && ruff format --check . && mypy && lint-imports --no-logo

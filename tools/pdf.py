@@ -32,7 +32,7 @@ li {{ display: flex; justify-content: space-between; border-bottom: 0.3pt dotted
 li.part {{ font-weight: 600; border: 0; margin-top: 3mm; }}
 svg {{ width: 22mm; }}
 </style></head><body>{picture}<h1>{title}</h1>
-<p>A Vision Transformer on Fashion-MNIST: what it learns, and what it costs</p>
+<p>A homework report in which every number is computed</p>
 <ol>{contents}</ol></body></html>"""
 FOOTER = """<div style="width: 100%; font: 8px sans-serif; color: #555; padding: 0 18mm; display: flex;
 justify-content: space-between"><span>{title}</span><span>{number}</span></div>"""

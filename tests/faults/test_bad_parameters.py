@@ -120,12 +120,12 @@ WRONG = [
 @pytest.mark.faults
 def test_papermill_names_every_bad_parameter_and_no_text_becomes_markup_or_a_path(tmp_path):
     texts = [
-        (path.stem, name, f"../../`{MARKUP}", " but has to be ")
+        (path.stem, name, f"../../`{MARKUP}", " but has to ")
         for path in sorted((paths.ROOT / "notebooks").glob("*.ipynb"))
         for name, parameter in inspect_notebook(str(path)).items()
-        if parameter["inferred_type_name"] == "str"
+        if parameter["inferred_type_name"] == "str" and name not in SETTINGS  # the library's are tried above
     ]
-    assert len(texts) > 6
+    assert texts
     (tmp_path / "home" / "runs").mkdir(parents=True)
     (tmp_path / "home" / "runs" / "report").symlink_to(paths.ROOT / "runs" / "report")
 
