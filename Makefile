@@ -77,9 +77,9 @@ rendered:
 pdf: html
 	@$(python) tools/pdf.py book/_build/html book/_build/report.pdf
 
-# warnings are errors; the log is shown only if the build fails
+# starts anew: what a killed build leaves would change the pages; warnings are errors; a failed build shows its log
 render = trap 'echo "Stopped. Run the same command again to build the book." >&2; exit 130' INT; \
-	jupyter-book build $(1) --path-output $(2) --all -W -n --keep-going >$(2)/render.log 2>&1 \
+	rm -rf $(2)/_build && jupyter-book build $(1) --path-output $(2) --all -W -n --keep-going >$(2)/render.log 2>&1 \
 	|| { grep -E 'WARNING|ERROR|Error' $(2)/render.log >&2 || tail -n 20 $(2)/render.log >&2; \
 	echo "The book does not build; the whole log is $(2)/render.log." >&2; exit 1; }
 

@@ -67,6 +67,12 @@ def test_the_training_page_has_every_setting_as_a_parameter_with_its_default():
         "run_name": "",
         "device": "auto",
     }
+    cells = code_cells(read(paths.ROOT / "notebooks" / "02_training.ipynb"))
+    call = next(ast.parse(text(cell)).body[0].value for cell in cells if text(cell).startswith("config = TrainConfig("))
+    calls = [node for node in ast.walk(call) if isinstance(node, ast.Call)]
+    used = {keyword.arg: ast.unparse(keyword.value) for each in calls for keyword in each.keywords}
+    assert used.pop("model").startswith("ViTConfig(")
+    assert used == {name: name for name in defaults}
 
 
 @each_page

@@ -9,7 +9,6 @@ import torch
 
 from tests.conftest import TINY
 from vitlib import TrainConfig, ViT, data, load_run, runs, train
-from vitlib.training import progress
 from vitlib.training.objective import make_loss
 from vitlib.training.optimizers import learning_rate_fraction, make_optimizers
 
@@ -220,7 +219,7 @@ def test_the_test_set_is_read_once_after_the_last_epoch(quick, tmp_path, eagerly
 
 
 def test_a_page_under_check_does_not_train(quick, tmp_path, eagerly, monkeypatch):
-    monkeypatch.setattr(progress, "in_notebook", lambda: True)
+    monkeypatch.setattr("vitlib.training.loop.in_notebook", lambda: True)
     monkeypatch.setenv("VITLIB_CHECKING", "1")
     with pytest.raises(RuntimeError, match="a page under check does not train: run make report"):
         eagerly(quick, tmp_path / "run")

@@ -92,7 +92,7 @@ class ViTConfig:
     mlp_ratio: Dimension = 4  # width of the MLP's hidden layer over D
     num_classes: Dimension = 10  # Y
     dropout: BelowOne = 0.0  # share of the MLP's outputs set to zero in training
-    drop_path: BelowOne = 0.0  # stochastic depth: share of images that skip a branch of the last layer in training
+    drop_path: BelowOne = 0.0  # stochastic depth: rate at the last layer, scaled linearly with depth
     share_norm: bool = True  # one LayerNorm per block, applied twice (the homework's network), or two
 
     def __post_init__(self) -> None:
@@ -195,8 +195,8 @@ class TrainConfig:
         return cls(**given, model=ViTConfig(**model))
 
 
-# The identity of a run is computed from these two, so no line of them may ever change. A new setting gets a line with
-# the value that earlier runs had; a renamed one keeps its earlier name here.
+# Digests of runs are computed from these two: add lines, never change one. A new setting gets a line with the value
+# that earlier runs had; a renamed one keeps its earlier name here.
 BASELINE = {
     "model.image_size": 28,
     "model.patch_size": 4,

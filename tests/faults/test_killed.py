@@ -13,6 +13,7 @@ import yaml
 from tests.conftest import TINY
 from tests.faults import trial
 from vitlib import TrainConfig, load_run, paths, train
+from vitlib.config import differences
 from vitlib.runs import read_config
 from vitlib.training import checkpoint
 
@@ -24,8 +25,8 @@ CONFIG = TrainConfig(
 )
 
 
-def train_quietly(folder):
-    return train(CONFIG, folder, device="cpu", compiled=False, progress=lambda line: None)
+def train_quietly(folder, config=CONFIG):
+    return train(config, folder, device="cpu", compiled=False, progress=lambda line: None)
 
 
 def assert_whole(run_dir):
@@ -55,43 +56,25 @@ def test_a_training_that_is_killed_ends_in_the_same_weights_history_and_metrics(
 
 # ---- the commands around it ----------------------------------------------------------------------------------------
 
-PARAMETERS = {
-    "run_name": "report",
-    "epochs": 6,
-    "batch_size": 64,
-    "train_images": 512,
-    "validation_images": 100,
-    "patch_size": 14,
-    "embed_dim": 8,
-    "depth": 2,
-    "num_heads": 2,
-    "mlp_ratio": 2,
-    "device": "cpu",
-}
+SMALL = replace(CONFIG, model=TINY, epochs=6, crop_padding=0)
+PARAMETERS = differences(SMALL, TrainConfig())
+PARAMETERS = {name.removeprefix("model."): value for name, value in PARAMETERS.items()}
+PARAMETERS |= {"run_name": "report", "device": "cpu"}
 PAPERMILL = [trial.PYTHON, "-m", "papermill", "--log-output", "notebooks/02_training.ipynb"]
 GIVEN = [word for name, value in PARAMETERS.items() for word in ("-p", name, str(value))]
 
 
 def test_a_papermill_that_is_killed_continues_to_the_same_run(tmp_path):
-    def run_of(name):
-        return tmp_path / name / "runs" / "report"
-
-    def command(name):
-        return [*PAPERMILL, str(tmp_path / f"{name}.ipynb"), *GIVEN]
-
-    def complete(name):
-        status, output = trial.call(command(name), REPORT_HOME=str(tmp_path / name))
-        assert status == 0, output
-        return trial.result(load_run(run_of(name)))
+    log, run, home = tmp_path / "log", tmp_path / "runs" / "report", {"REPORT_HOME": str(tmp_path)}
+    command = [*PAPERMILL, str(tmp_path / "out.ipynb"), *GIVEN]
 
     def begin():
-        return trial.start(command("killed"), paths.ROOT, log, REPORT_HOME=str(tmp_path / "killed"))
+        return trial.start(command, paths.ROOT, log, **home)
 
-    log = tmp_path / "log"
-    trial.kill_often(
-        5, begin, log, 40, 1, lambda: assert_whole(run_of("killed")), lambda: shutil.rmtree(run_of("killed"))
-    )
-    assert complete("killed") == complete("undisturbed")
+    trial.kill_often(5, begin, log, 40, 1, lambda: assert_whole(run), lambda: shutil.rmtree(run))
+    status, output = trial.call(command, **home)
+    assert status == 0, output
+    assert trial.result(load_run(run)) == trial.result(train_quietly(tmp_path / "undisturbed", SMALL))
 
 
 def outputs(page):
@@ -107,37 +90,25 @@ def assert_executed(book):
 
 
 def test_a_make_report_that_is_killed_makes_the_same_report(tmp_path):
-    command = ["make", "report", "PROFILE=smoke"]
+    folder, log, command = tmp_path / "project", tmp_path / "log", ["make", "report", "PROFILE=smoke"]
+    surroundings = trial.clone(folder)
+    (folder / "profiles" / "smoke.yaml").write_text(yaml.safe_dump({"02_training": PARAMETERS}))
+    made = folder / "build" / "smoke"
 
-    def complete(folder, surroundings):
-        status, output = trial.call(command, folder, timeout=1800, **surroundings)
-        assert status == 0, output
-        assert "Test accuracy" in output
-        made = folder / "build" / "smoke"
-        # two pages show when and how fast the run was made, and in how many starts
-        timed = ("02_training.ipynb", "provenance.ipynb")
-        pages = {page.name: outputs(page) for page in (made / "book").glob("*.ipynb") if page.name not in timed}
-        site = sorted(page.name for page in made.glob("html/*.html"))
-        return trial.result(load_run(made / "runs" / "report")), pages, site
+    def check():
+        assert_executed(made / "book")
+        assert_whole(made / "runs" / "report")
 
-    def run(name):
-        folder, log = tmp_path / name, tmp_path / f"{name}.log"
-        surroundings = trial.clone(folder)
-        profile = folder / "profiles" / "smoke.yaml"
-        profile.write_text(yaml.safe_dump({"02_training": PARAMETERS}))
-        made = folder / "build" / "smoke"
-
-        def check():
-            assert_executed(made / "book")
-            assert_whole(made / "runs" / "report")
-
-        if name == "killed":
-            begin = lambda: trial.start(command, folder, log, **surroundings)  # noqa: E731
-            trial.kill_often(6, begin, log, 8, 4, check, lambda: shutil.rmtree(made))
-        return complete(folder, surroundings)
-
-    expected, result = trial.side_by_side(run, ["undisturbed", "killed"])
-    assert result == expected
+    trial.kill_often(
+        5, lambda: trial.start(command, folder, log, **surroundings), log, 8, 4, check, lambda: shutil.rmtree(made)
+    )
+    status, output = trial.call(command, folder, **surroundings)
+    assert status == 0, output
+    assert "Test accuracy" in output
+    assert trial.result(load_run(made / "runs" / "report")) == trial.result(train_quietly(tmp_path / "alone", SMALL))
+    for name in ("01_model", "04_encoder_cost", "05_seeds", "growth", "reconciliation", "what_if"):  # without the run
+        assert outputs(made / "book" / f"{name}.ipynb") == outputs(paths.ROOT / "book" / f"{name}.ipynb"), name
+    assert len(list(made.glob("html/*.html"))) > len(list(made.glob("book/*.ipynb")))
 
 
 def test_a_build_that_is_killed_leaves_a_whole_site_or_none(tmp_path):

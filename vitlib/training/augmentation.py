@@ -154,7 +154,7 @@ def _sample_randaugment(number: int, generator: torch.Generator, strength: float
 
 
 def randaugment_parameters(operation: Tensor, sign: Tensor, strength: float) -> Tensor:
-    """Return what two operations after each other do: their affine maps, composed, and their changes of tone.
+    """Return what two successive operations do: their affine maps, composed, and their changes of tone.
 
     Args:
         operation: int64 (2, B), indices into `OPERATIONS`.

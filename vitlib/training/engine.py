@@ -1,4 +1,4 @@
-"""The steps of training: one code for CPU and GPU, for one seed and for many at once.
+"""The steps of training: the same code for CPU and GPU, for one seed and for many at once.
 
 The images stay on the device as bytes. Each epoch samples its order and augmentations from the run's seed and the
 epoch's number alone, so a run that continues after a kill equals one that was never interrupted, and a seed trained

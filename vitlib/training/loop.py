@@ -22,11 +22,12 @@ from vitlib import data, paths, runs
 from vitlib.config import TrainConfig, require
 from vitlib.evaluate import Evaluation, evaluate, is_out_of_memory
 from vitlib.runs import Run
-from vitlib.training import checkpoint, distillation, progress, provenance
+from vitlib.training import checkpoint, distillation, provenance
 from vitlib.training.engine import Engine
+from vitlib.training.progress import Progress, in_notebook
 
 DEVICES = ("auto", "cpu", "cuda")
-TESTS = ("never", "last", "every")  # when the test set is read; each reads all that those before it read
+TESTS = ("never", "last", "every")  # when the test set is read, by how often
 
 
 def train(
@@ -111,7 +112,7 @@ def _runs(
     device: str,
     compiled: bool,
     test: str,
-    write: Callable[[str], None] | None,
+    progress: Callable[[str], None] | None,
 ) -> list[Run]:
     """Return the runs of configurations that differ only in their seed; train the missing ones together."""
     require(device in DEVICES, "device", device, f"one of {', '.join(DEVICES)}")
@@ -133,7 +134,7 @@ def _runs(
             if missing:
                 with (
                     torch.random.fork_rng(range(torch.cuda.device_count())),
-                    progress.Progress(write) as display,
+                    Progress(progress) as display,
                     _explained(configs[0], chosen, display),
                 ):
                     _Training(list(missing.values()), list(missing), chosen, compiled, test, display).run()
@@ -157,7 +158,7 @@ def _is_finished(folder: Path, config: TrainConfig, test: str) -> bool:
 
 
 def _require_trainable(missing: dict[Path, TrainConfig]) -> None:
-    if progress.in_notebook() and os.environ.get("VITLIB_CHECKING"):
+    if in_notebook() and os.environ.get("VITLIB_CHECKING"):
         raise RuntimeError(
             f"{paths.relative(next(iter(missing)))} is missing, and a page under check does not train: run make report."
         )
@@ -192,7 +193,7 @@ def _lock(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _explained(config: TrainConfig, device: torch.device, display: progress.Progress) -> Iterator[None]:
+def _explained(config: TrainConfig, device: torch.device, display: Progress) -> Iterator[None]:
     """Say how to continue if training ends early for a reason outside of it."""
     how = "the same call continues after the last finished epoch"
     try:
@@ -227,7 +228,7 @@ class _Training:
         device: torch.device,
         compiled: bool,
         test: str,
-        display: progress.Progress,
+        display: Progress,
     ) -> None:
         self.configs, self.run_dirs, self.test, self.display = configs, run_dirs, test, display
         self.config = config = configs[0]
@@ -238,7 +239,7 @@ class _Training:
         targets = distillation.targets(config, labels[train_index], train_index)
         for each, run_dir in zip(configs, run_dirs, strict=True):
             checkpoint.claim_folder(run_dir, each)
-        # of the code that is loaded now, whatever is edited during the training
+        # recorded now, in case files are edited during the training
         self.start = provenance.environment(device) | {"compiled": compiled, "test": test}
         if len(configs) > 1:
             self.start["seeds_at_once"] = len(configs)
@@ -265,10 +266,10 @@ class _Training:
     def _resume(self) -> int:
         """Load the newest checkpoints, and return the number of finished epochs."""
         self.engine.begin([config.seed for config in self.configs])
-        states, self.so_far = checkpoint.load(self.run_dirs, self.configs)
+        states, self.states = checkpoint.load(self.run_dirs, self.configs)
         if states:
             self.engine.restore(states)
-        for each, run_dir in zip(self.so_far, self.run_dirs, strict=True):
+        for each, run_dir in zip(self.states, self.run_dirs, strict=True):
             before = each.starts[-1].get("test", "last") if each.starts else self.test
             if before != self.test:
                 name = paths.relative(run_dir)
@@ -277,7 +278,7 @@ class _Training:
                     f"or remove {name}.partial."
                 )
             each.starts.append({"started": datetime.now(UTC).isoformat(timespec="seconds")} | self.start)
-        done = len(self.so_far[0].history)
+        done = len(self.states[0].history)
         if done:
             self.display.say(f"continuing {', '.join(map(paths.relative, self.run_dirs))} after epoch {done}")
         elif self.compiled:
@@ -285,7 +286,7 @@ class _Training:
         return done
 
     def _train_uncompiled(self, reason: str) -> None:
-        for each in self.so_far:
+        for each in self.states:
             each.starts[-1]["compiled"] = False
         self.display.say(f"torch.compile does not work here ({reason}): training uncompiled, slower.")
 
@@ -304,17 +305,17 @@ class _Training:
                 "epoch": epoch + 1,
                 "learning_rate_share": round(self.engine.rate(epoch, 0), 6),
                 "train_loss": round(loss, 6),
-            } | self._look(s)
+            } | self._evaluate_epoch(s)
             row["images_per_second"] = round(speed / len(losses), 1)
             row["seconds"] = round(time.perf_counter() - start, 3)
-            self.so_far[s].history.append(row)
-        each_seed = zip(self.run_dirs, self.configs, self.engine.states(), self.so_far, strict=True)
+            self.states[s].history.append(row)
+        each_seed = zip(self.run_dirs, self.configs, self.engine.states(), self.states, strict=True)
         # Old checkpoints go only now, so that after a kill all seeds have one of the same epoch.
         for kept in [checkpoint.save(*arguments) for arguments in each_seed]:
             checkpoint.keep_only(kept)
         self._report(speed)
 
-    def _look(self, s: int) -> dict[str, Any]:
+    def _evaluate_epoch(self, s: int) -> dict[str, Any]:
         """Return the validation results of a seed after an epoch, and those on the test set if it is read each time."""
         network = self.engine.network(s)
         seen = evaluate(network, *self.validation, dtype=torch.float32)
@@ -329,7 +330,7 @@ class _Training:
 
     def _report(self, speed: float) -> None:
         """Show the last epoch, as a mean over the seeds, and the time left."""
-        rows = [each.history[-1] for each in self.so_far]
+        rows = [each.history[-1] for each in self.states]
         done, epochs = rows[0]["epoch"], self.config.epochs
         loss, accuracy = (math.fsum(row[k] for row in rows) / len(rows) for k in ("train_loss", "validation_accuracy"))
         left = (epochs - done) * self.engine.images_per_epoch / speed
@@ -340,21 +341,21 @@ class _Training:
 
     def _finish(self, s: int) -> None:
         """Evaluate a seed in float64 and save its run, whole or not at all."""
-        config, run_dir, so_far = self.configs[s], self.run_dirs[s], self.so_far[s]
+        config, run_dir, state = self.configs[s], self.run_dirs[s], self.states[s]
         network = self.engine.network(s)
         metrics = {} if self.test_set is None else _counts(evaluate(network, *self.test_set))
         metrics["validation"] = _counts(evaluate(network, *self.validation))
         manifest = {
             "digest": config.digest,
-            "starts": so_far.starts,
-            "training_seconds": round(sum(row["seconds"] for row in so_far.history), 1),
+            "starts": state.starts,
+            "training_seconds": round(sum(row["seconds"] for row in state.history), 1),
             "config": config.to_dict(),
         }
         partial = checkpoint.partial_folder(run_dir)
         finished = partial / "finished"
         shutil.rmtree(finished, ignore_errors=True)
         finished.mkdir()
-        runs.save_run(finished, run_dir, config, network, so_far.history, metrics, manifest)
+        runs.save_run(finished, run_dir, config, network, state.history, metrics, manifest)
         shutil.rmtree(partial)
 
 
