@@ -24,7 +24,7 @@ from pypdf.generic import ArrayObject, NameObject
 ROOT = Path(__file__).resolve().parent.parent
 MARGIN = PdfMargins(top="18mm", bottom="20mm", left="18mm", right="18mm")
 COVER = """<!DOCTYPE html><html lang="en"><head><title>{title}</title><style>
-body {{ font-family: sans-serif; margin: 44mm 8mm 0; color: #222; }}
+body {{ font-family: sans-serif; margin: 24mm 8mm 0; color: #222; }}
 h1 {{ font-size: 34pt; font-weight: 400; margin: 8mm 0 4mm; }}
 p {{ font-size: 12pt; line-height: 1.5; }}
 ol {{ margin-top: 14mm; padding: 0; list-style: none; font-size: 11pt; line-height: 1.6; columns: 1; }}

@@ -18,7 +18,7 @@ from vitlib import TrainConfig, load_run, paths, runs, train
 
 pytestmark = pytest.mark.faults
 often = settings(
-    max_examples=500,
+    max_examples=300,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
