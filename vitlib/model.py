@@ -8,12 +8,15 @@ again before the MLP, four separate projections, and no module for patches, posi
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitlib.config import ViTConfig
+
+Attention = Callable[[Tensor, Tensor, Tensor], Tensor]  # queries, keys and values to heads, as `attention`
 
 
 def patchify(images: Tensor, patch_size: int) -> Tensor:
@@ -86,10 +89,10 @@ class Norm(nn.Module):
 class MultiHeadAttention(nn.Module):
     """Self-attention with H heads: (B, N, D) -> (B, N, D) (Vaswani et al., 2017, section 3.2.2)."""
 
-    def __init__(self, config: ViTConfig) -> None:
+    def __init__(self, config: ViTConfig, attend: Attention = attention) -> None:
         super().__init__()
         D = config.embed_dim
-        self.num_heads = config.num_heads
+        self.num_heads, self.attend = config.num_heads, attend
         self.query, self.key, self.value = nn.Linear(D, D), nn.Linear(D, D), nn.Linear(D, D)
         self.output = nn.Linear(D, D)
 
@@ -97,7 +100,7 @@ class MultiHeadAttention(nn.Module):
         """Return the weighted values that each token gathers from all tokens."""
         projected = _project(x, self.query, self.key, self.value)  # three of (B, N, D)
         q, k, v = (each.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for each in projected)  # (B, H, N, K)
-        heads = attention(q, k, v).transpose(1, 2).flatten(2)  # (B, N, D)
+        heads = self.attend(q, k, v).transpose(1, 2).flatten(2)  # (B, N, D)
         return self.output(heads)
 
 
@@ -119,11 +122,11 @@ class MLP(nn.Module):
 class TransformerEncoder(nn.Module):
     """One encoder layer: (B, N, D) -> (B, N, D) (Dosovitskiy et al., 2021, equations 2 and 3)."""
 
-    def __init__(self, config: ViTConfig, drop_path: float = 0.0) -> None:
+    def __init__(self, config: ViTConfig, drop_path: float = 0.0, attend: Attention = attention) -> None:
         super().__init__()
         self.drop_path = drop_path
         self.norm1 = Norm(config)
-        self.attention = MultiHeadAttention(config)
+        self.attention = MultiHeadAttention(config, attend)
         self.norm2 = self.norm1 if config.share_norm else Norm(config)
         self.mlp = MLP(config)
         if drop_path:
@@ -148,11 +151,12 @@ class ViT(nn.Module):
 
     Args:
         config: the dimensions.
+        attend: how attention is computed; the default is the readable form, and every form gives the same result.
 
     The input is (B, C, image_size, image_size) normalised float, the output (B, num_classes) logits.
     """
 
-    def __init__(self, config: ViTConfig) -> None:
+    def __init__(self, config: ViTConfig, attend: Attention = attention) -> None:
         super().__init__()
         self.config = config
         D = config.embed_dim
@@ -160,7 +164,7 @@ class ViT(nn.Module):
         self.class_token = nn.Parameter(torch.zeros(1, 1, D))
         self.positions = nn.Parameter(torch.zeros(1, config.num_tokens, D))
         shares = [config.drop_path * (layer + 1) / config.depth for layer in range(config.depth)]
-        self.encoder = nn.ModuleList(TransformerEncoder(config, share) for share in shares)
+        self.encoder = nn.ModuleList(TransformerEncoder(config, share, attend) for share in shares)
         self.norm = nn.LayerNorm(D)
         self.head = nn.Linear(D, config.num_classes)
         self._initialise()

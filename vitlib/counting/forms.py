@@ -1,14 +1,11 @@
 """The network's mathematics in different code: a tool's count depends on how attention is written."""
 
 from collections.abc import Callable
-from typing import Any
-from unittest import mock
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitlib import model as library
 from vitlib.config import ViTConfig
 from vitlib.model import ViT
 
@@ -39,31 +36,28 @@ class ModuleAttention(nn.Module):
         return self.core(x, x, x, need_weights=False)[0]
 
 
-def module_layer(config: ViTConfig, drop_path: float) -> nn.Module:  # drop_path is 0
-    """Return a whole encoder layer as ``nn.TransformerEncoderLayer``, which has two norms."""
-    return nn.TransformerEncoderLayer(
-        config.embed_dim,
-        config.num_heads,
-        config.hidden_dim,
-        dropout=0.0,
-        activation="gelu",
-        batch_first=True,
-        norm_first=True,
-    )
+def module_attention() -> nn.Module:
+    """Return the network with `ModuleAttention` in each encoder layer."""
+    model = ViT(CONFIG)
+    for layer in model.encoder:
+        layer.attention = ModuleAttention(CONFIG)
+    return model.eval()
 
 
-def ours_with(name: str, replacement: Any) -> nn.Module:  # noqa: ANN401
-    """Return the network with one name of `vitlib.model` replaced, when it is built and when it runs."""
-    with mock.patch.object(library, name, replacement):
-        model = ViT(CONFIG).eval()
-    forward = model.forward
-
-    def replaced(images: Tensor) -> Tensor:
-        with mock.patch.object(library, name, replacement):
-            return forward(images)
-
-    model.forward = replaced  # type: ignore[method-assign]
-    return model
+def module_layers() -> nn.Module:
+    """Return the network with ``nn.TransformerEncoderLayer`` as its encoder layers, which have two norms."""
+    model = ViT(CONFIG)
+    for i in range(CONFIG.depth):
+        model.encoder[i] = nn.TransformerEncoderLayer(
+            CONFIG.embed_dim,
+            CONFIG.num_heads,
+            CONFIG.hidden_dim,
+            dropout=0.0,
+            activation="gelu",
+            batch_first=True,
+            norm_first=True,
+        )
+    return model.eval()
 
 
 def timm_vit() -> nn.Module:
@@ -84,10 +78,10 @@ def timm_vit() -> nn.Module:
 
 FORMS: dict[str, Callable[[], nn.Module]] = {
     "q @ k": lambda: ViT(CONFIG).eval(),
-    "torch.matmul": lambda: ours_with("attention", torch_matmul),
-    "torch.einsum": lambda: ours_with("attention", torch_einsum),
-    "scaled_dot_product_attention": lambda: ours_with("attention", F.scaled_dot_product_attention),
-    "nn.MultiheadAttention": lambda: ours_with("MultiHeadAttention", ModuleAttention),
-    "nn.TransformerEncoderLayer": lambda: ours_with("TransformerEncoder", module_layer),
+    "torch.matmul": lambda: ViT(CONFIG, torch_matmul).eval(),
+    "torch.einsum": lambda: ViT(CONFIG, torch_einsum).eval(),
+    "scaled_dot_product_attention": lambda: ViT(CONFIG, F.scaled_dot_product_attention).eval(),
+    "nn.MultiheadAttention": module_attention,
+    "nn.TransformerEncoderLayer": module_layers,
     "timm": timm_vit,
 }

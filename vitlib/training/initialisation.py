@@ -4,13 +4,13 @@ import torch
 from torch import Tensor, nn
 
 from vitlib.config import ViTConfig
-from vitlib.model import MultiHeadAttention, ViT
+from vitlib.model import Attention, MultiHeadAttention, ViT, attention
 
 # Trockman and Kolter, 2023, section 4: weight of the random part and of the identity in the product of two layers
 QUERY_KEY, VALUE_OUTPUT = (0.7, 0.7), (0.4, -0.4)
 
 
-def initialise(config: ViTConfig, initialisation: str) -> ViT:
+def initialise(config: ViTConfig, initialisation: str, attend: Attention = attention) -> ViT:
     """Return a network with weights drawn from PyTorch's global generator.
 
     Args:
@@ -18,8 +18,9 @@ def initialise(config: ViTConfig, initialisation: str) -> ViT:
         initialisation: ``"xavier"``: as `ViT` draws them; ``"truncated"``: matrices from a normal distribution with
             standard deviation 0.02, truncated at two of them; ``"mimetic"``: the attention's matrices have the
             structure that training gives them (Trockman and Kolter, 2023, without their sinusoidal positions).
+        attend: how the network computes attention.
     """
-    network = ViT(config)
+    network = ViT(config, attend)
     if initialisation == "truncated":
         for module in network.modules():
             if isinstance(module, nn.Linear):
