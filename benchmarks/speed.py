@@ -226,13 +226,11 @@ def _variants(bench: Bench) -> Iterator[tuple[str, int, TrainConfig, int]]:
 def _forward_and_backward(bench: Bench, engine: Engine) -> Case:
     """Return what computes gradients only, without sampling batches and without the optimizer."""
     batch = engine.config.batch_size
-    images, targets = engine.images[:batch], engine.targets[:batch]
     calls = max(2, bench.effort.images // batch)
 
     def work() -> None:
         for _ in range(calls):
-            engine.model.zero_grad(set_to_none=True)
-            engine.loss_function(images, targets).backward()
+            engine.backward()
 
     return lambda: calls * batch / measure.seconds(work, bench.device)
 

@@ -6,6 +6,10 @@ import torch
 from tests.book import Site, build, copy_of_the_book
 from vitlib import TrainConfig, ViTConfig, data
 
+NEEDS_GPU = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA GPU"),
+]
 TINY = ViTConfig(patch_size=14, embed_dim=8, depth=2, num_heads=2, mlp_ratio=2)
 
 

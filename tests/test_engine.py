@@ -7,7 +7,12 @@ import torch
 
 from tests.conftest import TINY
 from vitlib import TrainConfig, data
+from vitlib.evaluate import evaluate
+from vitlib.training import engine as engine_module
 from vitlib.training.engine import WARMUP_STEPS, Engine
+from vitlib.training.objective import compute_type
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
 @pytest.fixture
@@ -89,9 +94,59 @@ def test_restoring_keeps_the_tensors_that_a_recorded_step_reads():
 def small(seeds=1, images=256, **settings):
     pixels, labels = (part[:images] for part in data.load("train"))
     config = TrainConfig(model=TINY, epochs=2, batch_size=64, train_images=images, **settings)
-    engine = Engine(config, pixels, labels, torch.device("cpu"), seeds, compiled=False)
+    engine = Engine(config, pixels, labels, CPU, seeds, compiled=False)
     engine.begin(range(seeds))
     return engine
+
+
+@pytest.fixture
+def bfloat16(monkeypatch):
+    """Let engines compute in bfloat16, however slow this CPU is at it."""
+    monkeypatch.setattr(engine_module, "compute_type", lambda *_: torch.bfloat16)
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_in_bfloat16_the_network_computes_with_rounded_weights_and_the_optimizers_keep_float32(seeds, bfloat16):
+    engine = small(seeds)
+    loss = engine.epoch(0)[0][0]
+    for w, p in zip(engine.parameters, engine.model.parameters(), strict=True):
+        assert (w.dtype, w.grad.dtype, p.dtype, p.grad.dtype) == (torch.float32,) * 2 + (torch.bfloat16,) * 2
+        assert torch.equal(p, w.bfloat16())
+        assert torch.equal(w.grad, p.grad.float())
+    assert any(not torch.equal(w, w.bfloat16().float()) for w in engine.parameters)
+    assert loss == pytest.approx(small(seeds, precision="float32").epoch(0)[0][0], rel=0.01)
+
+
+def test_training_in_bfloat16_continues_from_a_checkpoint(bfloat16):
+    whole, begun, resumed = small(), small(), small()
+    for epoch in range(2):
+        whole.epoch(epoch)
+    begun.epoch(0)
+    resumed.restore(begun.states())
+    resumed.epoch(1)
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters, resumed.parameters, strict=True))
+
+
+@pytest.mark.parametrize("settings", [{}, {"ema_decay": 0.9}])
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_all_seeds_are_evaluated_as_each_network_is(seeds, settings):
+    engine = small(seeds, precision="float32", **settings)
+    engine.epoch(0)
+    images, labels = (part[:250] for part in data.load("test"))
+    answers = engine.evaluate(images, labels)
+    assert len(answers) == seeds
+    for s, ours in enumerate(answers):
+        expected = evaluate(engine.network(s), images, labels, dtype=torch.float32)
+        torch.testing.assert_close(ours.logits, expected.logits, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("supported", "computed"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_a_cpu_that_is_slow_at_bfloat16_computes_in_float32(supported, computed, monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
+    assert compute_type(TrainConfig(), CPU) == computed
+    assert compute_type(TrainConfig(), CUDA) == torch.bfloat16
+    assert compute_type(TrainConfig(precision="float32"), CUDA) == torch.float32
 
 
 def test_averaged_weights_are_the_mean_with_the_given_decay(monkeypatch):
@@ -134,9 +189,9 @@ def test_sharpness_aware_steps_use_the_gradient_at_perturbed_weights(seeds, monk
     start = [p.detach().clone() for p in engine.parameters]
     visited, backward = [], engine.backward
 
-    def observed(*batch):
+    def observed():
         visited.append([p.detach().clone() for p in engine.parameters])
-        return backward(*batch)
+        return backward()
 
     monkeypatch.setattr(engine, "backward", observed)
     for optimizer in engine.optimizers:

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from vitlib.training.optimizers import Muon, orthogonalise
+from vitlib.training.optimizers import Muon, muon_update, orthogonalise, orthogonalise_all
 
 
 @pytest.mark.parametrize("shape", [(50, 50), (30, 70), (70, 20)])
@@ -40,3 +40,24 @@ def test_batched_muon_follows_torchs_muon():
 def test_muon_refuses_vectors():
     with pytest.raises(ValueError, match=r"a parameter has shape \(3,\), but Muon takes matrices only"):
         Muon([nn.Parameter(torch.zeros(3))])
+
+
+def test_matrices_of_several_shapes_are_orthogonalised_as_each_alone():
+    shapes = [(4, 4), (2, 7), (7, 2), (3, 5), (7, 2)]
+    matrices = [torch.randn(3, *shape) for shape in shapes]
+    for ours, each in zip(orthogonalise_all(matrices, torch.float32), matrices, strict=True):
+        torch.testing.assert_close(ours, orthogonalise(each), rtol=1e-4, atol=1e-5)
+
+
+def test_a_compiled_update_changes_the_same_tensors_by_the_same_amounts():
+    def parameters():
+        generator = torch.Generator().manual_seed(1)
+        sets = [[torch.randn(shape, generator=generator) for shape in [(4, 4), (8, 4), (4, 8)]] for _ in range(3)]
+        return [*sets, torch.tensor(0.02), 0.95, 0.1, torch.bfloat16]
+
+    plain, compiled = parameters(), parameters()
+    muon_update(*plain)
+    torch.compile(muon_update, backend="aot_eager")(*compiled)
+    for ours, theirs in zip(plain[:3], compiled[:3], strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert not torch.equal(plain[0][0], parameters()[0][0])

@@ -77,7 +77,8 @@ def test_the_engine_begins_anew_with_other_seeds():
 KILLED = """
 import json, os, signal, sys
 from vitlib import TrainConfig, train, train_seeds
-from vitlib.training import checkpoint
+from vitlib.training import checkpoint, loop
+loop.CHECKPOINT_SECONDS = 0
 save, count = checkpoint.save, []
 def killing(*arguments):  # between the checkpoints of the second epoch's first and second seed
     count.append(1)

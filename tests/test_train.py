@@ -9,7 +9,7 @@ import torch
 
 from tests.conftest import TINY
 from vitlib import TrainConfig, ViT, data, load_run, runs, train
-from vitlib.training.objective import make_loss
+from vitlib.training.objective import compute_type, make_loss
 from vitlib.training.optimizers import learning_rate_fraction, make_optimizers
 
 
@@ -55,6 +55,7 @@ def test_a_run_that_is_never_tested_does_not_open_the_test_set(quick, tmp_path, 
 
 
 def test_a_run_that_is_tested_every_epoch_learns_the_same(quick, tmp_path, eagerly):
+    quick = replace(quick, precision="float32")  # in which the epochs are tested, too
     watched = eagerly(quick, tmp_path / "watched", test="every")
     assert weights(watched) == weights(eagerly(quick, tmp_path / "run"))
     for row in load_run(tmp_path / "watched").history:
@@ -145,6 +146,8 @@ def test_another_configuration_does_not_continue_a_started_run(quick, tmp_path, 
 KILLED = """
 import json, os, signal, sys
 from vitlib import TrainConfig, train
+from vitlib.training import loop
+loop.CHECKPOINT_SECONDS = float(sys.argv[3])
 def progress(line):
     if line.startswith("epoch 2"):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -152,14 +155,16 @@ train(TrainConfig.from_dict(json.loads(sys.argv[1])), sys.argv[2], device="cpu",
 """
 
 
-def test_a_run_killed_midway_continues_to_the_same_weights(quick, tmp_path, eagerly):
+@pytest.mark.parametrize(("seconds_between_checkpoints", "kept"), [(0, 2), (1000, 1)])
+def test_a_run_killed_midway_continues_to_the_same_weights(quick, tmp_path, eagerly, seconds_between_checkpoints, kept):
     config = replace(quick, epochs=3, model=replace(TINY, dropout=0.1))
     arguments = [sys.executable, "-c", KILLED, json.dumps(config.to_dict()), str(tmp_path / "killed")]
+    arguments.append(str(seconds_between_checkpoints))
     assert subprocess.run(arguments, cwd="/", check=False).returncode == -signal.SIGKILL
     assert not (tmp_path / "killed").exists()
     said = []
     continued = eagerly(config, tmp_path / "killed", progress=said.append)
-    assert any("after epoch 2" in line for line in said)
+    assert any(f"after epoch {kept}" in line for line in said)
     whole = eagerly(config, tmp_path / "whole")
     assert weights(continued) == weights(whole)
     assert without_times(continued) == without_times(whole)
@@ -225,6 +230,11 @@ def test_a_page_under_check_does_not_train(quick, tmp_path, eagerly, monkeypatch
         eagerly(quick, tmp_path / "run")
     monkeypatch.delenv("VITLIB_CHECKING")
     assert eagerly(quick, tmp_path / "run").config == quick
+
+
+def test_the_manifest_says_in_which_precision_training_computed(quick, tmp_path, eagerly):
+    computed = str(compute_type(quick, torch.device("cpu"))).removeprefix("torch.")
+    assert eagerly(quick, tmp_path / "run").manifest["starts"][0]["precision"] == computed
 
 
 def test_training_compiles_or_says_that_it_cannot(quick, tmp_path, monkeypatch):

@@ -153,7 +153,8 @@ class TrainConfig:
     initialisation: Literal["xavier", "truncated", "mimetic"] = "xavier"  # see vitlib/training/initialisation.py
     train_images: ImageCount = 55_000  # images trained on, taken from the training set
     validation_images: ImageCount = 5_000  # images held out of the training set
-    precision: Literal["float32", "bfloat16"] = "bfloat16"  # of training's matrix products; weights stay float32
+    precision: Literal["float32", "bfloat16"] = "bfloat16"  # of training: bfloat16 where the processor has fast
+    # bfloat16, else float32 (the manifest says which); the weights that a step changes are always float32
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # of weights, order and augmentation; the split does not use it
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ from tests.faults import trial
 from vitlib import TrainConfig, load_run, paths, train
 from vitlib.config import differences
 from vitlib.runs import read_config
-from vitlib.training import checkpoint
+from vitlib.training import checkpoint, loop
 
 pytestmark = pytest.mark.faults
 FORKED = multiprocessing.get_context("forkserver")  # its processes start with these imports, in no time
@@ -26,6 +26,7 @@ CONFIG = TrainConfig(
 
 
 def train_quietly(folder, config=CONFIG):
+    loop.CHECKPOINT_SECONDS = 0  # as if each epoch took minutes
     return train(config, folder, device="cpu", compiled=False, progress=lambda line: None)
 
 
@@ -151,7 +152,7 @@ def project(tmp_path, monkeypatch):
 def test_ctrl_c_in_a_training_says_how_to_continue(tmp_path, project):
     command = [*TRAINING[:-1], json.dumps(CONFIG.to_dict() | {"epochs": 5000}), str(tmp_path / "run")]
     output = interrupt(command, paths.ROOT, tmp_path / "log", "epoch    1", tmp_path / "log")
-    assert "stopped; the same call continues after the last finished epoch." in output
+    assert "stopped; the same call continues after the last checkpoint." in output
     assert list(tmp_path.glob("run.partial/checkpoint-*"))
 
 

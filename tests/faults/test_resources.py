@@ -40,7 +40,7 @@ def test_a_full_disk_gets_one_sentence_and_with_room_training_continues(tmp_path
     status, output = trial.call([*TRAINING, str(small_disk / "run")])
     assert status != 0
     last = output.strip().splitlines()[-1]
-    assert "No space left on device; fix that, and the same call continues after the last finished epoch" in last
+    assert "No space left on device; fix that, and the same call continues after the last checkpoint" in last
     assert not (small_disk / "run").exists()
     (small_disk / "ballast").unlink()
     status, output = trial.call([*TRAINING, str(small_disk / "run")])

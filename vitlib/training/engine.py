@@ -2,7 +2,7 @@
 
 The images stay on the device as bytes. Each epoch samples its order and augmentations from the run's seed and the
 epoch's number alone, so a run that continues after a kill equals one that was never interrupted, and a seed trained
-beside others equals that seed alone. Axes: S seeds, B batch.
+beside others equals that seed alone. Axes: S seeds, B batch, N images, Y classes.
 """
 
 import copy
@@ -16,11 +16,14 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from vitlib.config import TrainConfig
+from vitlib.evaluate import BATCH, Evaluation, classify
+from vitlib.model import Attention, MultiHeadAttention, attention
 from vitlib.training.augmentation import augment, mix, sample_augmentations
 from vitlib.training.initialisation import initialise
-from vitlib.training.objective import compiled_or_eager, make_loss
+from vitlib.training.objective import compiled_or_eager, compute_type, make_loss
 from vitlib.training.optimizers import learning_rate_fraction, make_optimizers
 
 WARMUP_STEPS = 3  # an engine compiles and allocates in them; then its speed counts, and a CUDA graph records a step
@@ -35,13 +38,16 @@ class Engine:
     device, with a counter that each step reads and advances. A step takes nothing from the host and waits for nothing,
     so on a GPU it is recorded once as a CUDA graph and replayed.
 
+    The optimizers change `weights`, which are float32. The loss is that of `model`: the same network, or its copy in
+    bfloat16, whose parameters are rounded from `weights` once a step and whose gradients are widened to float32.
+
     Args:
         config: what defines the runs, but for the seeds.
         images: uint8 (N, 28, 28) to train on.
         targets: classes int64 (N,), or probabilities of the classes float32 (N, Y).
         device: where to train.
         seeds: S, how many at once.
-        compiled: compile the forward and backward pass.
+        compiled: compile the forward and backward pass; on a GPU also use the kernel of `attention_kernel`.
         on_compile_failure: receives the reason if compilation fails.
         network: makes the model, from images (B, 1, 28, 28) to logits (B, Y); by default `config`'s own.
     """
@@ -65,17 +71,21 @@ class Engine:
         self.images, self.targets = images.to(device), targets.to(device)
         self.steps = len(images) // config.batch_size
         self.images_per_epoch = self.steps * config.batch_size * seeds
-        self._make_network = network or (lambda: initialise(config.model, config.initialisation))
-        self._template = self._make_network().to(device)  # the network of one seed
-        self.model = copy.deepcopy(self._template) if self.batched or config.ema_decay else self._template
+        attend = _attention(device) if compiled else attention
+        self._make_network = network or (lambda: initialise(config.model, config.initialisation, attend))
+        self._template = self._make_network().to(device)  # the network of one seed, float32
+        self.weights = copy.deepcopy(self._template) if self.batched or config.ema_decay else self._template
         if self.batched:
-            for p in self.model.parameters():
+            for p in self.weights.parameters():
                 p.data = p.data.new_empty(seeds, *p.shape)
-        self.parameters: list[Tensor] = list(self.model.parameters())
+        dtype = compute_type(config, device)
+        self.model = self.weights if dtype == torch.float32 else copy.deepcopy(self.weights).to(dtype)
+        self.parameters: list[Tensor] = list(self.weights.parameters())
         self._averages = [p.detach().clone() for p in self.parameters] if config.ema_decay else []
-        loss = make_loss(self.model, config, self.batched)
-        self.loss_function = compiled_or_eager(loss, device, on_compile_failure) if compiled else loss
-        self.optimizers = make_optimizers(self.model, config, self.batched)
+        self.loss_function = make_loss(self.model, config, self.batched)
+        self._on_compile_failure = on_compile_failure
+        self._loss = compiled_or_eager(self._step_loss, device, self._uncompiled) if compiled else self._step_loss
+        self.optimizers = make_optimizers(self.weights, config, self.batched, compiled)
         self._allocate(seeds)
 
     def _allocate(self, seeds: int) -> None:
@@ -87,7 +97,18 @@ class Engine:
         size = seeds * config.batch_size
         self._sampled = {name: each.new_zeros(self.steps, size, each.shape[1]) for name, each in one.items()}
         self._rates = torch.zeros(self.steps, device=device)
+        groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+        self._peaks = torch.stack([group["lr"] for group in groups])
+        self._learning_rates = self._peaks.clone()
+        for group, rate in zip(groups, self._learning_rates.unbind(), strict=True):
+            group["lr"] = rate
         self._losses = torch.zeros(seeds, device=device)
+        self._ones = torch.ones(seeds if self.batched else (), device=device)
+        self._gradients = []
+        if self.model is not self.weights:
+            self._gradients = [torch.zeros_like(p) for p in self.parameters]
+            for p, gradient in zip(self.parameters, self._gradients, strict=True):
+                p.grad = gradient
         self._step_of_epoch = torch.zeros(1, dtype=torch.int64, device=device)
         self._earlier_steps = torch.zeros(1, device=device)  # of the epochs before
         self._steps_taken = 0
@@ -158,20 +179,29 @@ class Engine:
 
     def training_step(self) -> None:
         """Take the step that the counter points at: augmented batch, loss, gradients, optimizers, averages."""
-        images, targets = self._batch()
-        rate = self._rates[self._step_of_epoch][0]
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                torch.mul(group["peak_lr"], rate, out=group["lr"])
-        loss = self.backward(images, targets)
+        torch.mul(self._peaks, self._rates[self._step_of_epoch], out=self._learning_rates)
+        loss = self.backward()
         if self.config.sam_rho:
-            self._backward_at_perturbed_weights(images, targets)
+            self._backward_at_perturbed_weights()
         for optimizer in self.optimizers:
             optimizer.step()
+        self._round_weights()
         if self.config.ema_decay:
             self._update_averages()
         self._losses += loss.detach()
         self._step_of_epoch += 1
+
+    def backward(self) -> Tensor:
+        """Compute the step's gradients and return its loss: (S,), or () for a single seed."""
+        self.model.zero_grad(set_to_none=True)
+        loss = self._loss()
+        loss.backward(self._ones)  # of the sum over the seeds
+        self._widen_gradients()
+        return loss
+
+    def _step_loss(self) -> Tensor:
+        """Return the loss of the step that the counter points at. This, with its backward pass, is compiled."""
+        return self.loss_function(*self._batch())
 
     def _batch(self) -> tuple[Tensor, Tensor]:
         """Return the step's augmented images ([S,] B, 28, 28) and its targets ([S,] B) or ([S,] B, Y)."""
@@ -183,21 +213,28 @@ class Engine:
             images, targets = mix(images, targets, sampled["mix"].unflatten(0, index.shape))
         return images, targets
 
-    def backward(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Compute the gradients and return the loss: (S,), or () for a single seed."""
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        loss = self.loss_function(images, targets)
-        loss.sum().backward()
-        return loss
+    @torch.no_grad()
+    def _round_weights(self) -> None:
+        """Round the float32 weights to the type that the network computes in."""
+        if self.model is not self.weights:
+            torch._foreach_copy_(list(self.model.parameters()), self.parameters)
+
+    def _widen_gradients(self) -> None:
+        """Give the float32 weights the gradients of the network that was computed."""
+        if self.model is self.weights:
+            return
+        both = zip(self._gradients, self.model.parameters(), strict=True)
+        pairs = [(wide, p.grad) for wide, p in both if p.grad is not None]
+        torch._foreach_copy_([wide for wide, _ in pairs], [gradient for _, gradient in pairs])
 
     @torch.no_grad()
-    def _backward_at_perturbed_weights(self, images: Tensor, targets: Tensor) -> None:
+    def _backward_at_perturbed_weights(self) -> None:
         """Replace the gradients by those at nearby weights of higher loss (Foret et al., 2021, equation 2)."""
         perturbation = self._sam_perturbation()
         torch._foreach_add_(self.parameters, perturbation)
+        self._round_weights()
         with torch.enable_grad():
-            self.backward(images, targets)
+            self.backward()
         torch._foreach_sub_(self.parameters, perturbation)
 
     def _sam_perturbation(self) -> list[Tensor]:
@@ -241,25 +278,51 @@ class Engine:
         else:
             self._graph = graph
 
+    def _uncompiled(self, reason: str) -> None:
+        """Do without a compiler, which the attention kernel needs as well."""
+        for module in self.model.modules():
+            if isinstance(module, MultiHeadAttention):
+                module.attend = attention
+        self._on_compile_failure(reason)
+
     # ---- weights and checkpoints -----------------------------------------------------------------------------------
+
+    def evaluate(self, images: Tensor, labels: Tensor) -> list[Evaluation]:
+        """Classify images without dropout as each seed's network does now, all seeds at once.
+
+        The arithmetic has the type that training computes in.
+
+        Args:
+            images: uint8 (N, 28, 28).
+            labels: int64 (N,).
+
+        Returns:
+            The answers of each seed.
+        """
+        dtype = next(self.model.parameters()).dtype
+        names = [name for name, _ in self.model.named_parameters()]
+        tensors = [w.detach().to(dtype) for w in self._averages or self.parameters]
+        self.model.eval()
+
+        def network(weights: list[Tensor], x: Tensor) -> Tensor:
+            return functional_call(self.model, dict(zip(names, weights, strict=True)), x.to(dtype), tie_weights=False)
+
+        forward = torch.vmap(network, in_dims=(0, None)) if self.batched else network
+        at_once = len(images) if self.device.type == "cuda" else max(1, BATCH["cpu"] // len(self.seeds))
+        logits = classify(lambda x: forward(tensors, x), images.to(self.device), at_once)
+        return [Evaluation(each, labels) for each in (logits if self.batched else logits[None])]
 
     def network(self, s: int) -> nn.Module:
         """Return the network of the seed at position `s`, with averaged weights if `ema_decay` is on.
 
         Valid until the next call.
         """
-        if self._template is not self.model:
+        if self._template is not self.weights:
             weights = self._averages or self.parameters
             with torch.no_grad():
                 for p, trained in zip(self._template.parameters(), weights, strict=True):
                     p.copy_(trained[s] if self.batched else trained)
         return self._template
-
-    def to(self, device: torch.device) -> None:
-        """Move the networks to another device, after the last step."""
-        self.model.to(device)
-        self._template.to(device)
-        self._averages = [average.to(device) for average in self._averages]
 
     def states(self) -> list[dict[str, Tensor]]:
         """Return what the checkpoint of each seed holds, on the CPU: weights, averages and optimizer states."""
@@ -278,13 +341,14 @@ class Engine:
         }
         for name, tensor in self._named_tensors(like=kept).items():
             tensor.copy_(kept[name])
+        self._round_weights()
 
     def _named_tensors(self, like: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Return all tensors that training changes, by name.
 
         An optimizer makes its state in its first step; before that, `like` says which tensors to make.
         """
-        tensors: dict[str, Tensor] = {f"model.{name}": p for name, p in self.model.named_parameters()}
+        tensors: dict[str, Tensor] = {f"model.{name}": p for name, p in self.weights.named_parameters()}
         tensors |= {f"average.{i}": average for i, average in enumerate(self._averages)}
         for i, optimizer in enumerate(self.optimizers):
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -299,11 +363,23 @@ class Engine:
 
     @torch.no_grad()
     def _set_weights(self, weights: Sequence[dict[str, Tensor]]) -> None:
-        """Copy each seed's weights into the model and the averages."""
-        for name, p in self.model.named_parameters():
+        """Copy each seed's initial weights into the networks and the averages."""
+        for name, p in self.weights.named_parameters():
             p.copy_(torch.stack([each[name] for each in weights]) if self.batched else weights[0][name])
         for average, weight in zip(self._averages, self.parameters, strict=False):
             average.copy_(weight)
+        self._round_weights()
+
+
+def _attention(device: torch.device) -> Attention:
+    """Return how attention is computed on a device: on a GPU by our own kernel, if Triton is installed."""
+    if device.type != "cuda":
+        return attention
+    try:
+        from vitlib.training import attention_kernel
+    except ImportError:
+        return attention
+    return attention_kernel.attention
 
 
 def _keep_freed_memory() -> None:

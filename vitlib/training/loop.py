@@ -1,7 +1,7 @@
 """Training runs: started, resumed after a kill, evaluated, and saved when they are finished.
 
-`vitlib.training.engine` takes the steps. A run trains in a folder beside its own, with a checkpoint per epoch, and
-gets its own folder when it is complete.
+`vitlib.training.engine` takes the steps. A run trains in a folder beside its own, with a checkpoint of a recent
+epoch, and gets its own folder when it is complete.
 """
 
 import math
@@ -24,10 +24,12 @@ from vitlib.evaluate import Evaluation, evaluate, is_out_of_memory
 from vitlib.runs import Run
 from vitlib.training import checkpoint, distillation, provenance
 from vitlib.training.engine import Engine
+from vitlib.training.objective import compute_type
 from vitlib.training.progress import Progress, in_notebook
 
 DEVICES = ("auto", "cpu", "cuda")
 TESTS = ("never", "last", "every")  # when the test set is read, by how often
+CHECKPOINT_SECONDS = 5.0  # between checkpoints, at least: on a GPU an epoch takes less, and a checkpoint half of that
 
 
 def train(
@@ -41,7 +43,8 @@ def train(
 ) -> Run:
     """Train a model, save the run in a folder and return it; a finished run is returned as it is.
 
-    A run that was killed continues after its last finished epoch.
+    A run that was killed continues after the epoch of its last checkpoint. There is one after the first epoch, after
+    the last one, and in between after each epoch that ends `CHECKPOINT_SECONDS` or more after the one before.
 
     Args:
         config: what defines the run.
@@ -59,7 +62,7 @@ def train(
         RuntimeError: another process trains this run, or a page under check would have to train.
         FloatingPointError: the training loss is no longer a number.
         MemoryError: the network and a batch do not fit into the memory.
-        OSError: the run cannot be written, as on a full disk; finished epochs are kept.
+        OSError: the run cannot be written, as on a full disk; the last checkpoint is kept.
     """
     return _runs([config], [run_dir], device, compiled, test, progress)[0]
 
@@ -77,8 +80,8 @@ def train_seeds(
     """Train one configuration with many seeds at once: the runs that `train` gives for each seed, within rounding.
 
     Every weight, gradient and optimizer state has a leading axis of seeds, so a step of S seeds is one step of S times
-    larger products. Seeds that were killed together continue together, after the last epoch that all of them finished.
-    Finished seeds are left out.
+    larger products. Seeds that were killed together continue together, after the last epoch of which all have a
+    checkpoint. Finished seeds are left out.
 
     Args:
         config: what defines the runs, but for the seed.
@@ -195,7 +198,7 @@ def _lock(folder: Path) -> Iterator[None]:
 @contextmanager
 def _explained(config: TrainConfig, device: torch.device, display: Progress) -> Iterator[None]:
     """Say how to continue if training ends early for a reason outside of it."""
-    how = "the same call continues after the last finished epoch"
+    how = "the same call continues after the last checkpoint"
     try:
         yield
     except KeyboardInterrupt:
@@ -234,13 +237,15 @@ class _Training:
         self.config = config = configs[0]
         images, labels = data.load("train")
         train_index, validation_index = data.training_split(config.train_images, config.validation_images)
-        self.validation = images[validation_index], labels[validation_index]
+        self.validation = images[validation_index].to(device), labels[validation_index]
         self.test_set = data.load("test") if test == "every" else None
+        self.saved_at = -math.inf  # when the last checkpoint was written
         targets = distillation.targets(config, labels[train_index], train_index)
         for each, run_dir in zip(configs, run_dirs, strict=True):
             checkpoint.claim_folder(run_dir, each)
         # recorded now, in case files are edited during the training
-        self.start = provenance.environment(device) | {"compiled": compiled, "test": test}
+        precision = str(compute_type(config, device)).removeprefix("torch.")
+        self.start = provenance.environment(device) | {"compiled": compiled, "test": test, "precision": precision}
         if len(configs) > 1:
             self.start["seeds_at_once"] = len(configs)
         self.compiled = compiled
@@ -257,7 +262,6 @@ class _Training:
             self._epoch(epoch)
         self.display.stop()
         self.display.say(f"evaluating{'' if self.test == 'never' else ' once on the test set'}, in float64 ...")
-        self.engine.to(torch.device("cpu"))
         if self.test == "last":
             self.test_set = data.load("test")
         for s in range(len(self.configs)):
@@ -300,33 +304,37 @@ class _Training:
                     f"the training loss is {loss} in epoch {epoch + 1} of seed {config.seed}: lower lr={config.lr} or "
                     f"muon_lr={config.muon_lr}, and remove {paths.relative(checkpoint.partial_folder(run_dir))}."
                 )
-        for s, loss in enumerate(losses):
+        for state, loss, results in zip(self.states, losses, self._evaluate_epoch(), strict=True):
             row = {
                 "epoch": epoch + 1,
                 "learning_rate_share": round(self.engine.rate(epoch, 0), 6),
                 "train_loss": round(loss, 6),
-            } | self._evaluate_epoch(s)
+            } | results
             row["images_per_second"] = round(speed / len(losses), 1)
             row["seconds"] = round(time.perf_counter() - start, 3)
-            self.states[s].history.append(row)
+            state.history.append(row)
+        if epoch + 1 == self.config.epochs or time.monotonic() - self.saved_at >= CHECKPOINT_SECONDS:
+            self._save()
+        self._report(speed)
+
+    def _evaluate_epoch(self) -> list[dict[str, Any]]:
+        """Return each seed's validation results after an epoch, and those on the test set if it is read each time."""
+        rows: list[dict[str, Any]] = [
+            {"validation_loss": round(seen.loss, 6), "validation_accuracy": round(seen.accuracy, 6)}
+            for seen in self.engine.evaluate(*self.validation)
+        ]
+        if self.test_set is not None:
+            for row, seen in zip(rows, self.engine.evaluate(*self.test_set), strict=True):
+                row |= {"test_loss": round(seen.loss, 6), "test_correct": seen.correct}
+        return rows
+
+    def _save(self) -> None:
+        """Write the checkpoints of all seeds."""
         each_seed = zip(self.run_dirs, self.configs, self.engine.states(), self.states, strict=True)
         # Old checkpoints go only now, so that after a kill all seeds have one of the same epoch.
         for kept in [checkpoint.save(*arguments) for arguments in each_seed]:
             checkpoint.keep_only(kept)
-        self._report(speed)
-
-    def _evaluate_epoch(self, s: int) -> dict[str, Any]:
-        """Return the validation results of a seed after an epoch, and those on the test set if it is read each time."""
-        network = self.engine.network(s)
-        seen = evaluate(network, *self.validation, dtype=torch.float32)
-        row: dict[str, Any] = {
-            "validation_loss": round(seen.loss, 6),
-            "validation_accuracy": round(seen.accuracy, 6),
-        }
-        if self.test_set is not None:
-            seen = evaluate(network, *self.test_set, dtype=torch.float32)
-            row |= {"test_loss": round(seen.loss, 6), "test_correct": seen.correct}
-        return row
+        self.saved_at = time.monotonic()
 
     def _report(self, speed: float) -> None:
         """Show the last epoch, as a mean over the seeds, and the time left."""

@@ -1,4 +1,4 @@
-"""The loss of a training step, eager or compiled, for one seed or batched over seeds.
+"""The loss of a training step, in which precision it is computed, and its compilation.
 
 Axes: S seeds, B batch, Y classes.
 """
@@ -13,28 +13,40 @@ from torch.func import functional_call
 
 from vitlib import data
 from vitlib.config import TrainConfig
+from vitlib.evaluate import is_out_of_memory
 
 COMPILED_CONFIGS = 256  # that one process may compile; beyond PyTorch's own limit of 8 it would run eagerly
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
+Function = Callable[..., Any]
+
+
+def compute_type(config: TrainConfig, device: torch.device) -> torch.dtype:
+    """Return the type that the network computes in: bfloat16 where `config` wants it and the device is fast at it.
+
+    A CPU is fast at it if oneDNN has products for it; on another one a step would take ten times as long as in float32.
+    """
+    fast = device.type != "cpu" or (
+        torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
+    return torch.bfloat16 if config.precision == "bfloat16" and fast else torch.float32
 
 
 def make_loss(model: nn.Module, config: TrainConfig, batched: bool = False) -> LossFunction:
     """Return the function from images and targets to the mean loss.
 
     Args:
-        model: the network, (B, 1, 28, 28) -> logits (B, Y).
-        config: precision and label smoothing.
+        model: the network, (B, 1, 28, 28) -> logits (B, Y); the type of its parameters is that of the arithmetic.
+        config: label smoothing.
         batched: every parameter has a leading axis of seeds; then images, targets and losses have one, too.
 
     Returns:
         Images (B, 28, 28) of 0 to 255 and targets, int64 (B,) or probabilities (B, Y), to a loss (), in nats.
     """
-    low_precision = config.precision == "bfloat16"
+    dtype = next(model.parameters()).dtype
 
     def loss(network: Callable[[Tensor], Tensor], images: Tensor, targets: Tensor) -> Tensor:
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=low_precision):
-            logits = network(data.normalise(images).unsqueeze(1))
+        logits = network(data.normalise(images).to(dtype).unsqueeze(1))
         return F.cross_entropy(logits.float(), targets, label_smoothing=config.label_smoothing)
 
     def loss_of_seed(parameters: dict[str, Tensor], images: Tensor, targets: Tensor) -> Tensor:
@@ -46,11 +58,11 @@ def make_loss(model: nn.Module, config: TrainConfig, batched: bool = False) -> L
     return lambda images, targets: loss(model, images, targets)
 
 
-def compiled_or_eager(function: LossFunction, device: torch.device, on_failure: Callable[[str], None]) -> LossFunction:
+def compiled_or_eager(function: Function, device: torch.device, on_failure: Callable[[str], None]) -> Function:
     """Return `function` compiled, or as it is if the first call shows that compilation fails.
 
     Args:
-        function: the loss.
+        function: what to compile, for one shape of each argument.
         device: where it runs.
         on_failure: receives the reason for which compilation fails.
     """
@@ -59,18 +71,20 @@ def compiled_or_eager(function: LossFunction, device: torch.device, on_failure: 
     options: dict[str, Any] = {"pattern_matcher": False} if device.type == "cpu" else {}
     torch._dynamo.config.recompile_limit = COMPILED_CONFIGS
     compiled = torch.compile(function, dynamic=False, options=options)
-    chosen: list[LossFunction] = []
+    chosen: list[Function] = []
 
-    def call(images: Tensor, targets: Tensor) -> Tensor:
+    def call(*arguments: Any) -> Any:  # noqa: ANN401
         if chosen:
-            return chosen[0](images, targets)
+            return chosen[0](*arguments)
         try:
-            loss = compiled(images, targets)
-            chosen.append(compiled)
+            result = compiled(*arguments)
         except RuntimeError as error:  # what torch.compile raises without a working C++ compiler
-            loss = function(images, targets)  # another fault, such as too little memory, appears here again
-            chosen.append(function)
+            if is_out_of_memory(error):
+                raise
             on_failure((str(error).strip().splitlines() or [type(error).__name__])[0][:120])
-        return loss
+            chosen.append(function)
+            return function(*arguments)
+        chosen.append(compiled)
+        return result
 
     return call

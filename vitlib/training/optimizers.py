@@ -1,32 +1,37 @@
 """The optimizers, and the schedule of their learning rates.
 
 Muon (Jordan et al., 2024) is momentum whose update, a matrix, is orthogonalised before it is applied.
-`torch.optim.Muon` does this one matrix at a time. Here all matrices of one shape are orthogonalised in one batch, which
-leaves three batched products for this network's 24 matrices, and a leading axis of seeds joins the batch.
+`torch.optim.Muon` does this one matrix at a time. Here all matrices of one shape, or of its transpose, are one stack,
+which leaves two batched products for this network's 24 matrices, and a leading axis of seeds joins the batch.
 Axes: M matrices of one shape, S seeds, R rows, C columns.
 """
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from vitlib.config import TrainConfig
+from vitlib.training.objective import compiled_or_eager
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic in Jordan et al., 2024
 
 
-def make_optimizers(model: nn.Module, config: TrainConfig, batched: bool = False) -> list[torch.optim.Optimizer]:
+def make_optimizers(
+    model: nn.Module, config: TrainConfig, batched: bool = False, compiled: bool = False
+) -> list[torch.optim.Optimizer]:
     """Return AdamW for all parameters, or AdamW and Muon, which takes the encoder's matrices.
 
-    Each parameter group holds its peak learning rate as ``peak_lr``; ``lr`` is a tensor on the device.
+    The learning rate of each parameter group is a tensor on the device, at its peak. On a GPU, Muon computes its
+    products in bfloat16, as in Jordan et al., 2024, on a CPU in float32.
 
     Args:
         model: the network.
         config: which optimizers, and their settings.
         batched: every parameter has a leading axis of seeds.
+        compiled: compile Muon's arithmetic on a GPU.
     """
     matrix = 3 if batched else 2  # axes of a matrix
     named = list(model.named_parameters())
@@ -42,10 +47,11 @@ def make_optimizers(model: nn.Module, config: TrainConfig, batched: bool = False
     capturable = device.type == "cuda"  # by a CUDA graph
     optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=lr, fused=True, capturable=capturable)]
     if for_muon:
-        optimizers.append(Muon(for_muon, lr=muon_lr, weight_decay=config.weight_decay))
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["peak_lr"], group["lr"] = group["lr"].clone(), group["lr"].clone()
+        muon = Muon(for_muon, lr=muon_lr, weight_decay=config.weight_decay)
+        if device.type == "cuda":
+            muon.dtype = torch.bfloat16
+            muon.update = compiled_or_eager(muon.update, device, lambda _: None) if compiled else muon.update
+        optimizers.append(muon)
     return optimizers
 
 
@@ -81,6 +87,20 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     return (x.mT if tall else x).view(matrices.shape)
 
 
+def orthogonalise_all(matrices: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
+    """Orthogonalise matrices ([S,] R, C) of any shapes in few stacks, computing in `dtype`."""
+    stacks: dict[torch.Size, list[int]] = defaultdict(list)
+    wide = [each.mT if each.shape[-2] > each.shape[-1] else each for each in matrices]
+    for i, each in enumerate(wide):
+        stacks[each.shape].append(i)
+    result = list(matrices)
+    for members in stacks.values():
+        stack = torch.stack([wide[i] for i in members]).to(dtype)
+        for i, each in zip(members, orthogonalise(stack).to(matrices[0].dtype).unbind(), strict=True):
+            result[i] = each if wide[i] is matrices[i] else each.mT
+    return result
+
+
 class Muon(torch.optim.Optimizer):
     """Muon with Nesterov momentum and decoupled weight decay, batched over matrices of one shape.
 
@@ -91,6 +111,10 @@ class Muon(torch.optim.Optimizer):
         momentum: decay of the running mean of gradients.
         weight_decay: fraction of the weights, times `lr`, that a step takes away.
 
+    Attributes:
+        dtype: in which matrices are orthogonalised.
+        update: takes a step of one parameter group; a compiled function can replace it.
+
     Raises:
         ValueError: a parameter is not a matrix.
     """
@@ -99,6 +123,7 @@ class Muon(torch.optim.Optimizer):
         self, params: Iterable[Tensor], lr: float | Tensor = 0.02, momentum: float = 0.95, weight_decay: float = 0.0
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.dtype, self.update = torch.float32, muon_update
         for group in self.param_groups:
             for p in group["params"]:
                 if p.ndim < 2:
@@ -110,24 +135,27 @@ class Muon(torch.optim.Optimizer):
         if closure is not None:
             raise ValueError("closure is given, but Muon takes none.")
         for group in self.param_groups:
-            by_shape: dict[torch.Size, list[Tensor]] = defaultdict(list)
-            for p in group["params"]:
-                if p.grad is not None:
-                    by_shape[p.shape].append(p)
-            for matrices in by_shape.values():
-                self._update(matrices, group["lr"], group["momentum"], group["weight_decay"])
+            matrices = [p for p in group["params"] if p.grad is not None]
+            for p in matrices:
+                if not self.state[p]:
+                    self.state[p]["momentum"] = torch.zeros_like(p)
+            means = [self.state[p]["momentum"] for p in matrices]
+            gradients = [p.grad for p in matrices]
+            self.update(matrices, gradients, means, group["lr"], group["momentum"], group["weight_decay"], self.dtype)
 
-    def _update(self, matrices: list[Tensor], lr: float | Tensor, momentum: float, weight_decay: float) -> None:
-        """Update matrices of one shape."""
-        gradients = [p.grad for p in matrices if p.grad is not None]
-        for p in matrices:
-            if not self.state[p]:
-                self.state[p]["momentum"] = torch.zeros_like(p)
-        means = [self.state[p]["momentum"] for p in matrices]
-        torch._foreach_lerp_(means, gradients, 1 - momentum)
-        nesterov = torch._foreach_lerp(gradients, means, momentum)
-        rows, columns = matrices[0].shape[-2:]
-        scale = lr * math.sqrt(max(1, rows / columns))
-        updates = orthogonalise(torch.stack(list(nesterov))) * -scale
-        torch._foreach_mul_(matrices, 1 - lr * weight_decay)
-        torch._foreach_add_(matrices, list(updates.unbind()))
+
+def muon_update(
+    matrices: list[Tensor],
+    gradients: list[Tensor],
+    means: list[Tensor],
+    lr: float | Tensor,
+    momentum: float,
+    weight_decay: float,
+    dtype: torch.dtype,
+) -> None:
+    """Change matrices and the running means of their gradients in place, as `Muon` does in a step."""
+    torch._foreach_lerp_(means, gradients, 1 - momentum)
+    updates = orthogonalise_all(torch._foreach_lerp(gradients, means, momentum), dtype)
+    scales = [-math.sqrt(max(1, each.shape[-2] / each.shape[-1])) for each in matrices]
+    torch._foreach_mul_(matrices, 1 - lr * weight_decay)
+    torch._foreach_add_(matrices, torch._foreach_mul(torch._foreach_mul(updates, scales), lr))
