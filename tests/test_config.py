@@ -33,6 +33,8 @@ def test_wrong_dimensions_get_one_sentence(settings, sentence):
         ({"lr": float("nan")}, "lr is nan, but has to be a finite number."),
         ({"optimizer": "sgd"}, "optimizer is 'sgd', but has to be 'adamw' or 'muon'."),
         ({"teacher": "../x"}, "teacher is '../x', but has to match pattern '^[a-z0-9-]*$'."),
+        ({"temperature": 0}, "temperature is 0, but has to be greater than 0."),
+        ({"validation_images": -1}, "validation_images is -1, but has to be greater than or equal to 0."),
         ({"batch_size": 60_000}, "batch_size is 60000, but has to be at most 55000."),
         ({"model": {"depth": 2}}, "model is {'depth': 2}, but has to be an instance of ViTConfig."),
         (

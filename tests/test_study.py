@@ -9,14 +9,16 @@ import signal
 import subprocess
 import sys
 from functools import partial
+from itertools import pairwise
 
 import pytest
 import study as tool
 
 from tests import slurm
 from vitlib import data, paths, runs
+from vitlib.config import differences
 from vitlib.studies import study
-from vitlib.training import checkpoint, distillation
+from vitlib.training import checkpoint, views
 from vitlib.training.loop import train, train_seeds
 
 HEAD = """
@@ -117,6 +119,34 @@ def test_the_committed_studies_can_be_planned_and_every_row_belongs_to_a_run_of_
         assert "the test set" in capsys.readouterr().out
 
 
+def test_the_path_trains_on_at_most_300_million_images_and_its_two_results_come_first():
+    path = study.load("path")
+    images = sum(study.images_of(config) for _, config in path.runs)
+    assert images <= 300e6
+    assert f"In all {images / 1e6:.0f} million training images." in path.path.read_text()
+    assert [job.variant for job in path.jobs[:2]] == ["teacher", "200 epochs"]
+    assert [len(path.seeds[variant]) for variant in path.variants] == [5] * 8 + [6, 10, 5]
+
+
+def test_each_step_of_the_path_changes_one_thing_of_the_step_before():
+    path = study.load("path")
+    steps = [*path.variants]
+    assert [*path.origins.values()] == ["homework", *steps[:-1]]
+    changed = [differences(after, before) for before, after in pairwise(path.variants.values())]
+    assert [sorted(names) for names in changed] == [
+        ["epochs"],
+        ["batch_size", "lr", "schedule", "warmup"],
+        ["muon_lr", "optimizer", "weight_decay"],
+        ["flip"],
+        ["crop_padding"],
+        ["erase"],
+        ["mixup"],
+        ["epochs"],
+        ["teacher", "teacher_weight", "temperature"],
+        ["train_images", "validation_images"],
+    ]
+
+
 def test_a_study_becomes_a_job_per_batch_of_seeds(make_study):
     made = make_study(
         HEAD
@@ -136,28 +166,57 @@ def test_a_study_becomes_a_job_per_batch_of_seeds(make_study):
     assert [*made.origins.values()] == ["homework", "homework", "flipped", "best", "homework", "homework"]
 
 
-def test_a_variant_learns_from_a_teacher_made_of_another(make_study, tmp_path, monkeypatch, capsys, command):
-    monkeypatch.setattr(distillation, "FOLDER", tmp_path / "teachers")
-    made = make_study()
-    name = made.path
-    assert command("teach", name, "owls", "owl") == "variant is 'owls', but has to be one of homework."
-    assert command("teach", name, "homework", "owl").endswith(
-        "lacks seed-0, seed-1, seed-2: train that variant here first."
-    )
+def test_variants_may_have_seeds_of_their_own_and_jobs_an_order(make_study):
+    made = make_study(HEAD + "  long: {{epochs: 3, seeds: 0-4}}\nfirst: [long]\n")
+    assert [(job.variant, job.seeds) for job in made.jobs] == [
+        ("long", (0, 1)), ("long", (2, 3)), ("long", (4,)), ("homework", (0, 1)), ("homework", (2,)),
+    ]  # fmt: skip
+    assert [(variant, config.seed) for variant, config in made.runs] == [
+        *(("homework", seed) for seed in range(3)),
+        *(("long", seed) for seed in range(5)),
+    ]
+
+
+TAUGHT = (
+    "  taught: {{teacher: owl, teacher_weight: 1, temperature: 2}}\n"
+    "teachers: {{owl: {{networks: 1, depth: 10, width: 1, epochs: 1, views: 2}}}}\n"
+)
+
+
+def test_the_first_job_with_a_teacher_makes_it_and_its_content_identifies_the_runs(
+    make_study, tmp_path, monkeypatch, trained, capsys
+):
+    monkeypatch.setattr(views, "FOLDER", tmp_path / "teachers")
+    made = make_study(HEAD + TAUGHT)
+    *_, first, second = made.jobs
+    names = [job.name for job in made.jobs]
+    made.run(first)
+    assert re.search(r"teacher owl-[0-9a-f]{12}: answered 2 views", capsys.readouterr().out)
+    assert [made.missing(job) for job in (first, second)] == [[], [2]]  # a study that was loaded before knows it, too
+    again = make_study(HEAD + TAUGHT)
+    assert [job.name for job in again.jobs] == names  # as Snakemake knows them
+    run_all(again)
+    assert "teacher" not in capsys.readouterr().out
+    taught = [config for variant, config in again.runs if variant == "taught"]
+    assert {config.teacher for config in taught} == {next(views.FOLDER.glob("owl-*.json")).stem}
+    assert [*again.rows][3:] == [config.digest for config in taught]
+    trained.clear()
+    for path in (again.work, next(views.FOLDER.glob("*.safetensors"))):  # a clone has tables and records alone
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    run_all(make_study(HEAD + TAUGHT))
+    assert trained == []
+
+
+def test_runs_without_validation_images_have_rows_too(make_study, trained):
+    text = HEAD.replace("validation_images: 100", "validation_images: 0")
+    made = make_study(text, test="every")
     run_all(made)
-    tool.teach(str(name), "homework", "owl")
-    said = capsys.readouterr().out
-    teacher = re.search(
-        r"owl-([0-9a-f]{12})\.safetensors: the mean of 3 runs. To learn from it: teacher: (\S+)\n", said
-    )
-    assert teacher[2] == f"owl-{teacher[1]}"
-    taught = make_study(HEAD + f"  taught: {{{{teacher: {teacher[2]}}}}}\n  untaught: {{{{teacher: owl}}}}\n")
-    with pytest.raises(ValueError, match="teacher is 'owl', but has to be"):
-        taught.run(taught.jobs[-1])
-    for job in taught.jobs[:4]:
-        taught.run(job)
-    taught.gather()
-    assert taught.coverage == "6 of 9 runs"
+    assert {row["validation_accuracy"] for row in (*rows_of(made.table), *rows_of(made.epochs_table))} == {""}
+    assert all(len(row["test_correct"]) == 10 for row in made.rows.values())
+    trained.clear()
+    shutil.rmtree(made.work)
+    run_all(make_study(text, test="every"))
+    assert trained == []
 
 
 def test_the_table_has_a_row_per_run_that_equals_the_run(make_study):
@@ -271,7 +330,7 @@ def test_the_plan_estimates_the_cost_from_measured_speed(make_study, capsys):
     images = 3 * 30 * (50_000 // 64) * 64
     tool.plan(str(make_study(text).path))
     said = capsys.readouterr().out
-    assert "1 variant x 3 seeds: 3 runs in 2 jobs; the test set is never read" in said
+    assert "1 variant, 3 runs in 2 jobs; the test set is never read" in said
     assert f"{images:,} images, about {tool.duration(images / pace)} if one job runs at a time, at {pace:,.0f}" in said
     assert f"(measured: runs/report, on {report.manifest['starts'][-1]['device']})" in said
 
@@ -346,6 +405,12 @@ def test_the_remaining_time_counts_the_jobs_that_run_in_parallel(make_study, mon
         ("homework: {{}}", "a: {{from: [homework]}}", "variant 'a': from is ['homework'], but has to be a variant ab"),
         ("homework: {{}}", "a: {{}}\n  b: {{flip: false}}", "variant 'b' has the same settings as 'a': remove one."),
         ("homework: {{}}", "a: {{}}\n  b: {{lr: 1}}\n  a: {{lr: 2}}", "is not valid YAML: 'a' is given twice in "),
+        ("homework: {{}}", "a: {{seeds: 3}}", "variant 'a': seeds is 3, but has to be a range such as 0-4 or a list"),
+        ("homework: {{}}", "a: {{seeds: [-1]}}", "variant 'a': seed is -1, but has to be greater than or equal to 0."),
+        ("curves: true", "first: [long]", "first is 'long', but has to be one of the variants: homework."),
+        ("curves: true", "teachers: {{owl: {{depth: 9}}}}", "teacher 'owl': depth is 9, but has to be 6 n + 4, such"),
+        ("curves: true", "teachers: {{owl: {{size: 9}}}}", "teacher 'owl': setting is 'size', but has to be one of b"),
+        ("curves: true", "teachers: {{Owl: {{}}}}", "teacher 'Owl': teacher is 'Owl', but has to match pattern"),
         ("homework: {{}}", "1: {{}}", "the name of a variant is 1, but has to be a line of text: quote what YAML"),
         ("homework: {{}}", '"a\\nb": {{}}', r"the name of a variant is 'a\nb', but has to be a line of text"),
     ],

@@ -54,6 +54,25 @@ def test_a_run_that_is_never_tested_does_not_open_the_test_set(quick, tmp_path, 
     assert opened == ["train", "train", "test"]
 
 
+def test_a_run_without_validation_images_is_saved_and_loaded_without_their_results(quick, tmp_path, eagerly):
+    lines = []
+    run = eagerly(replace(quick, validation_images=0), tmp_path / "run", test="never", progress=lines.append)
+    assert run.metrics == {}
+    assert [row["validation_accuracy"] for row in run.history] == [None, None]
+    assert [line for line in lines if "epoch 2/2" in line and "validation" not in line]
+    assert set(eagerly(run.config, tmp_path / "tested").metrics) == {"loss", "correct", "total"}
+
+
+@pytest.mark.parametrize(("file", "name"), [("metrics.json", "validation"), ("history.csv", "validation_loss")])
+def test_results_on_validation_images_may_not_be_missing_where_there_are_any(quick, tmp_path, eagerly, file, name):
+    path = eagerly(quick, tmp_path / "run").path
+    text = (path / file).read_text()
+    (path / file).write_text(text.replace(name, f"x_{name}"))
+    runs.write_sums(path)
+    with pytest.raises(ValueError, match=rf"{name} is None, but has to be that of 100 validation images"):
+        load_run(path)
+
+
 def test_a_run_that_is_tested_every_epoch_learns_the_same(quick, tmp_path, eagerly):
     quick = replace(quick, precision="float32")  # in which the epochs are tested, too
     watched = eagerly(quick, tmp_path / "watched", test="every")

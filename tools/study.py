@@ -28,7 +28,6 @@ from vitlib.data import DataError
 from vitlib.studies import recipes
 from vitlib.studies import study as studies
 from vitlib.studies.study import Job, Study
-from vitlib.training import distillation
 
 GRACE = 30  # seconds that Snakemake has to notice that all jobs are finished
 SNAKEMAKE = paths.ROOT / ".venv-studies" / "bin" / "snakemake"
@@ -47,10 +46,10 @@ def plan(name: str) -> tuple[Study, list[Job]]:
     missing = [(job.config, len(study.missing(job))) for job in jobs]
     total, to_train = len(study.runs), sum(n for _, n in missing)
     images = sum(n * studies.images_of(config) for config, n in missing)
-    size = f"{_count(len(study.variants), 'variant')} x {_count(len(study.seeds), 'seed')}"
     tested = {"never": "is never read", "last": "is read once a run", "every": "is read after every epoch"}[study.test]
     print(f"{study.name}: {' '.join(study.purpose.split())}")
-    print(f"  {size}: {_count(total, 'run')} in {_count(len(study.jobs), 'job')}; the test set {tested}")
+    size = f"{_count(len(study.variants), 'variant')}, {_count(total, 'run')} in {_count(len(study.jobs), 'job')}"
+    print(f"  {size}; the test set {tested}")
     finished, rest = _count(total - to_train, "run"), _count(to_train, "run")
     print(f"  finished: {finished}; to train: {rest} in {_count(len(jobs), 'job')}")
     wanted = {config.digest for _, config in study.runs}
@@ -212,20 +211,6 @@ def describe(error: Exception) -> str:
     return f"On {node}: {' '.join(str(error).split()) or type(error).__name__}"
 
 
-def teach(name: str, variant: str, teacher: str) -> None:
-    """Make a teacher from the runs of a variant and print its name."""
-    study = studies.load(name)
-    if variant not in study.variants:
-        raise UserError(f"variant is {variant!r}, but has to be one of {', '.join(study.variants)}.")
-    folders = [study.folder(study.variants[variant]) / f"seed-{seed}" for seed in study.seeds]
-    missing = [folder.name for folder in folders if not runs.is_complete(folder)]
-    if missing:
-        folder = paths.relative(folders[0].parent)
-        raise UserError(f"{folder} lacks {', '.join(missing)}: train that variant here first.")
-    made = distillation.make([runs.load_run(folder) for folder in folders], teacher)
-    print(f"{paths.relative(made)}: the mean of {_count(len(folders), 'run')}. To learn from it: teacher: {made.stem}")
-
-
 def executor(options: Sequence[str]) -> str | None:
     """Return the executor that Snakemake's options name, directly or by a profile."""
     for i, option in enumerate(options):
@@ -286,8 +271,6 @@ def main() -> None:
     command.set_defaults(run=lambda a: run(a.study, a.options))
     add("job", "train one job of a study", "job").set_defaults(run=lambda a: job(a.study, a.job))
     add("gather", "write a study's table").set_defaults(run=lambda a: gather(a.study))
-    about = "make a teacher from the runs of a variant"
-    add("teach", about, "variant", "name").set_defaults(run=lambda a: teach(a.study, a.variant, a.name))
     arguments = parser.parse_args()
     with exit_on_user_error(ValueError, DataError):
         arguments.run(arguments)

@@ -24,6 +24,8 @@ IMAGES = {  # what Fashion-MNIST fixes of a network
 
 Dimension = Annotated[int, Field(ge=1, le=2**16)]
 ImageCount = Annotated[int, Field(ge=1, le=TRAIN_IMAGES)]
+Count = Annotated[int, Field(ge=1, le=10**6)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -131,7 +133,7 @@ class TrainConfig:
     """
 
     model: ViTConfig = field(default_factory=ViTConfig)
-    epochs: Annotated[int, Field(ge=1, le=10**6)] = 20
+    epochs: Count = 20
     batch_size: ImageCount = 128
     optimizer: Literal["adamw", "muon"] = "muon"  # "muon": Muon on the encoder's matrices and AdamW on the rest
     lr: NonNegative = 0.004  # AdamW's peak learning rate
@@ -146,16 +148,17 @@ class TrainConfig:
     mixup: Fraction = 0.0  # share of training images blended with another
     cutmix: Fraction = 0.0  # share of training images with a rectangle of another
     label_smoothing: BelowOne = 0.0
-    teacher: Annotated[str, Field(pattern=r"^[a-z0-9-]*$")] = ""  # a file of studies/teachers to learn from as well
+    teacher: Annotated[str, Field(pattern=r"^[a-z0-9-]*$")] = ""  # in studies/teachers; its views replace the images
     teacher_weight: Fraction = 0.5  # weight of the teacher's answers against the labels
+    temperature: Annotated[float, Field(gt=0)] = 1.0  # that softens the teacher's and the network's answers
     ema_decay: BelowOne = 0.0  # decay of the running average that becomes the final weights; 0 is off
     sam_rho: NonNegative = 0.0  # radius of sharpness-aware minimisation; 0 is off
     initialisation: Literal["xavier", "truncated", "mimetic"] = "xavier"  # see vitlib/training/initialisation.py
     train_images: ImageCount = 55_000  # images trained on, taken from the training set
-    validation_images: ImageCount = 5_000  # images held out of the training set
+    validation_images: Annotated[int, Field(ge=0, le=TRAIN_IMAGES)] = 5_000  # images held out of the training set
     precision: Literal["float32", "bfloat16"] = "bfloat16"  # of training: bfloat16 where the processor has fast
     # bfloat16, else float32 (the manifest says which); the weights that a step changes are always float32
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # of weights, order and augmentation; the split does not use it
+    seed: Seed = 0  # of weights, order and augmentation; the split does not use it
 
     def __post_init__(self) -> None:
         for name, (size, what) in IMAGES.items():
@@ -196,6 +199,30 @@ class TrainConfig:
         return cls(**given, model=ViTConfig(**model))
 
 
+@_settings
+class TeacherConfig:
+    """What defines a teacher: Wide ResNets, and augmented copies of the training images (views) that they answer.
+
+    The images and their augmentations are those of the run that learns from it.
+
+    Raises:
+        ValueError: a setting is unknown or out of range, or the layers do not form three groups of equal blocks.
+    """
+
+    networks: Count = 2  # whose logits are averaged
+    depth: Count = 16  # layers with weights, 6 n + 4: three groups of n blocks
+    width: Count = 4  # the groups have 16, 32 and 64 times as many channels
+    epochs: Count = 30
+    batch_size: ImageCount = 512
+    lr: NonNegative = 0.4  # peak learning rate
+    weight_decay: NonNegative = 5e-4  # on matrices and filters
+    views: Count = 40
+    seed: Seed = 0  # of the first network and of the views; the next networks have the next seeds
+
+    def __post_init__(self) -> None:
+        require(self.depth % 6 == 4, "depth", self.depth, "6 n + 4, such as 10, 16 or 28")
+
+
 # Digests of runs are computed from these two: add lines, never change one. A new setting gets a line with the value
 # that earlier runs had; a renamed one keeps its earlier name here.
 BASELINE = {
@@ -227,6 +254,7 @@ BASELINE = {
     "label_smoothing": 0.0,
     "teacher": "",
     "teacher_weight": 0.5,
+    "temperature": 1.0,
     "ema": 0.0,
     "sam": 0.0,
     "initialisation": "xavier",

@@ -44,8 +44,8 @@ class Epoch(_Record):
     epoch: int
     learning_rate_share: FiniteFloat  # of the peak, at the epoch's first step
     train_loss: FiniteFloat  # nats
-    validation_loss: FiniteFloat
-    validation_accuracy: FiniteFloat  # 0 to 1
+    validation_loss: FiniteFloat | None = None  # None without validation images
+    validation_accuracy: FiniteFloat | None = None  # 0 to 1
     images_per_second: FiniteFloat
     seconds: FiniteFloat
 
@@ -67,7 +67,7 @@ class Counts(_Record):
 class Metrics(_Record):
     """``metrics.json``: the validation images' results; beside them those of the test set, unless ``test="never"``."""
 
-    validation: Counts
+    validation: Counts | None = None  # None without validation images
 
 
 class Start(_Record):
@@ -101,7 +101,8 @@ class Run:
         path: its folder.
         config: what defined it.
         history: a row per epoch, as in `Epoch`; with ``test="every"`` also test_loss and test_correct (by class).
-        metrics: as in `Counts`, of the test set, unless ``test="never"``; the validation images' under ``validation``.
+        metrics: as in `Counts`, of the test set, unless ``test="never"``; those of the validation images, if there are
+            any, under ``validation``.
         manifest: as in `Manifest`; one start, unless the training was interrupted.
     """
 
@@ -201,15 +202,24 @@ def _history(path: Path, config: TrainConfig) -> list[dict[str, Any]]:
     history = [Epoch(**row).model_dump() for row in rows]
     epochs = [row["epoch"] for row in history]
     require(epochs == [*range(1, config.epochs + 1)], "epoch", epochs, f"1 to {config.epochs}")
+    for row in history:
+        for name in ("validation_loss", "validation_accuracy"):
+            _require_validation(name, row[name], config)
     return history
+
+
+def _require_validation(name: str, value: object, config: TrainConfig) -> None:
+    images = config.validation_images
+    wanted = f"that of {images} validation images" if images else "missing: there are no validation images"
+    require((value is not None) == (images > 0), name, value, wanted)
 
 
 def _metrics(path: Path, config: TrainConfig) -> dict[str, Any]:
     values = json.loads(path.read_text())
-    sets = [Metrics(**values).validation]
-    if set(values) != {"validation"}:  # not a run with test="never"
-        sets.append(Counts(**values))
-    for each in sets:
+    validation = Metrics(**values).validation
+    _require_validation("validation", validation, config)
+    tested = set(values) - {"validation"}  # nothing in a run with test="never"
+    for each in filter(None, [validation, Counts(**values) if tested else None]):
         classes = len(each.correct)
         require(classes == config.model.num_classes, "number of classes", classes, f"{config.model.num_classes}")
     return values

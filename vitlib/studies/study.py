@@ -5,14 +5,21 @@ A study is a file ``studies/<name>.yaml``:
     purpose: what the study asks
     recipe: homework        # where every variant starts: a file in studies/recipes/
     test: never             # evaluate on the test set: never (something is chosen), last, or every (epoch)
-    seeds: 0-4              # or a list
+    seeds: 0-4              # or a list; a variant may have its own
     seeds_a_job: 5          # trained together; optional, 1 by default
     settings: {epochs: 3}   # of every variant; optional
     curves: true            # a second table with a row per epoch; optional
+    first: [long]           # variants whose jobs come first; optional
+    teachers:               # by name, what differs from TeacherConfig's defaults; optional
+      convnets: {views: 40}
     variants:
       baseline: {}
       Muon: {optimizer: muon, lr: 0.004}
       Muon, flip: {from: Muon, flip: true}   # starts at a variant above, or at another recipe
+      long: {from: Muon, epochs: 200, seeds: 0-9}
+      taught: {from: long, teacher: convnets}
+
+A job whose variant learns from a teacher makes it first, unless it is there.
 
 Its results are ``studies/results/<name>.csv``, a row per finished run. The table is committed, and a run with a row is
 never trained again. Unfinished work lies in ``build/studies/<name>/``.
@@ -33,8 +40,9 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from vitlib import paths, runs
-from vitlib.config import TrainConfig, require
+from vitlib.config import TeacherConfig, TrainConfig, require
 from vitlib.studies import recipes
+from vitlib.training import distillation, views
 from vitlib.training.checkpoint import epochs_kept
 from vitlib.training.loop import train, train_seeds
 
@@ -57,6 +65,9 @@ def _seeds(given: Any) -> list[Any]:  # noqa: ANN401
     return [*seeds]
 
 
+Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], BeforeValidator(_seeds)]
+
+
 def _name(given: object) -> object:
     named = isinstance(given, str) and bool(given.strip()) and given.isprintable()
     require(named, "the name of a variant", given, "a line of text: quote what YAML reads as something else")
@@ -71,16 +82,18 @@ class StudyFile(BaseModel):
     purpose: recipes.Text
     recipe: str
     test: Literal["never", "last", "every"]
-    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], BeforeValidator(_seeds)]
+    seeds: Seeds
     seeds_a_job: Annotated[int, Field(ge=1)] = 1
     settings: dict[str, Any] = {}
     curves: bool = False
+    first: list[str] = []
+    teachers: dict[str, dict[str, Any]] = {}
     variants: Annotated[dict[Annotated[str, BeforeValidator(_name)], dict[str, Any]], Field(min_length=1)]
 
 
 @dataclass(frozen=True)
 class Job:
-    """A batch of seeds of one variant, trained together; `config` has seed 0."""
+    """A batch of seeds of one variant, trained together; `config`, the settings in the study's file, has seed 0."""
 
     variant: str
     config: TrainConfig
@@ -112,10 +125,12 @@ class Study:
     path: Path
     purpose: str
     test: str
-    seeds: tuple[int, ...]
     seeds_a_job: int
     curves: bool
+    first: tuple[str, ...]  # variants whose jobs come first
+    teachers: dict[str, TeacherConfig]
     variants: dict[str, TrainConfig]
+    seeds: dict[str, tuple[int, ...]]  # of each variant
     origins: dict[str, str]  # the variant, or the recipe, that each variant changes
 
     @property
@@ -153,27 +168,37 @@ class Study:
     @property
     def runs(self) -> list[tuple[str, TrainConfig]]:
         """Every run of the study, as variant and settings, in the table's order."""
-        return [(name, replace(config, seed=seed)) for name, config in self.variants.items() for seed in self.seeds]
+        runs = []
+        for name, config in self.variants.items():
+            config = self.with_made_teacher(config)
+            runs += [(name, replace(config, seed=seed)) for seed in self.seeds[name]]
+        return runs
 
     @cached_property
     def jobs(self) -> list[Job]:
-        """Every job. Seeds of a network with dropout train one by one: their random masks cannot be batched."""
+        """Every job, in order. Seeds of a network with dropout train one by one: random masks cannot be batched."""
         jobs = []
-        for name, config in self.variants.items():
+        for name in dict.fromkeys([*self.first, *self.variants]):
+            config, seeds = self.variants[name], self.seeds[name]
             size = 1 if config.model.dropout or config.model.drop_path else self.seeds_a_job
-            batches = (self.seeds[i : i + size] for i in range(0, len(self.seeds), size))
+            batches = (seeds[i : i + size] for i in range(0, len(seeds), size))
             jobs += [Job(name, config, batch) for batch in batches]
         return jobs
+
+    def with_made_teacher(self, config: TrainConfig) -> TrainConfig:
+        """Return the settings of a variant with the full name of its teacher, if that was made already."""
+        teacher = self.teachers.get(config.teacher)
+        made = teacher and views.find(config.teacher, teacher, config)
+        return replace(config, teacher=made) if made else config
 
     @cached_property
     def rows(self) -> dict[str, dict[str, Any]]:
         """The rows of the study's runs, by digest, in the order of `runs`."""
-        needed = set(self.columns) - set(MACHINE)
-        found = {row["digest"]: row for row in read(self.table) if all(row.get(name) is not None for name in needed)}
+        found = {row["digest"]: row for row in read(self.table)}
         present = found.keys() & ({row["digest"] for row in self.epochs} if self.curves else found.keys())
         rows = {}
         for variant, config in self.runs:
-            if config.digest in present:
+            if config.digest in present and self._is_whole(found[config.digest], config):
                 row = found[config.digest]
                 with runs.reading(self.table, REMEDY):
                     for name in ("seed", "epochs"):
@@ -181,6 +206,11 @@ class Study:
                         require(row[name] == getattr(config, name), f"{name} of a run", row[name], wanted)
                 rows[config.digest] = row | {"variant": variant}
         return rows
+
+    def _is_whole(self, row: dict[str, Any], config: TrainConfig) -> bool:
+        """Return whether a row has everything that the study asks of a run."""
+        unknown = MACHINE if config.validation_images else (*MACHINE, "validation_accuracy", "validation_loss")
+        return all(row.get(name) is not None for name in self.columns if name not in unknown)
 
     @cached_property
     def epochs(self) -> list[dict[str, Any]]:
@@ -203,14 +233,15 @@ class Study:
 
     def folder(self, config: TrainConfig) -> Path:
         """Return the folder of a variant's runs. Runs that looked at the test set are kept apart."""
-        return self.work / "runs" / self.test / replace(config, seed=0).digest
+        return self.work / "runs" / self.test / replace(self.with_made_teacher(config), seed=0).digest
 
     def missing(self, job: Job) -> list[int]:
         """Return the seeds of a job that have neither a row nor a finished run."""
         return [s for s in self._unlisted(job) if not runs.is_complete(self.folder(job.config) / f"seed-{s}")]
 
     def _unlisted(self, job: Job) -> list[int]:
-        return [seed for seed in job.seeds if replace(job.config, seed=seed).digest not in self.rows]
+        config = self.with_made_teacher(job.config)
+        return [seed for seed in job.seeds if replace(config, seed=seed).digest not in self.rows]
 
     def lock(self, job: Job, timeout: float = -1) -> FileLock:
         """Return the lock that a job holds while it runs."""
@@ -228,16 +259,18 @@ class Study:
         return job
 
     def run(self, job: Job) -> None:
-        """Train the missing runs of a job; waits if another process is training it."""
+        """Train the missing runs of a job, after making its teacher; waits if another process is training it."""
         for path in (self.work / "locks", self.work / "failed"):
             path.mkdir(parents=True, exist_ok=True)
         with self.lock(job):
             self.note(job).unlink(missing_ok=True)
-            seeds, folder = self._unlisted(job), self.folder(job.config)
+            if job.config.teacher in self.teachers:
+                distillation.make(job.config.teacher, self.teachers[job.config.teacher], job.config)
+            config, seeds, folder = self.with_made_teacher(job.config), self._unlisted(job), self.folder(job.config)
             if len(seeds) == 1:
-                train(replace(job.config, seed=seeds[0]), folder / f"seed-{seeds[0]}", test=self.test)
+                train(replace(config, seed=seeds[0]), folder / f"seed-{seeds[0]}", test=self.test)
             elif seeds:
-                train_seeds(job.config, seeds, folder, test=self.test)
+                train_seeds(config, seeds, folder, test=self.test)
 
     def state(self, jobs: Iterable[Job]) -> State:
         """Return the progress of these jobs."""
@@ -321,20 +354,33 @@ def load(name: str) -> Study:
     require(path.is_file(), "study", name, f"a file that ends in .yaml or one of {known}")
     file = recipes.read_yaml(path, StudyFile)
     try:
-        variants, origins = _variants(file)
+        variants, seeds, origins = _variants(file)
+        teachers = {name: _teacher(name, settings) for name, settings in file.teachers.items()}
+        for name in file.first:
+            require(name in variants, "first", name, f"one of the variants: {', '.join(variants)}")
     except ValueError as error:
         raise ValueError(f"{paths.relative(path)}: {error}") from error
-    return Study(path, file.purpose, file.test, tuple(file.seeds), file.seeds_a_job, file.curves, variants, origins)
+    about = path, file.purpose, file.test, file.seeds_a_job, file.curves, tuple(file.first)
+    return Study(*about, teachers, variants, seeds, origins)
 
 
-def _variants(file: StudyFile) -> tuple[dict[str, TrainConfig], dict[str, str]]:
-    """Return the settings of each variant, and the variant or recipe that it changes."""
+def _teacher(name: str, settings: dict[str, Any]) -> TeacherConfig:
+    try:
+        TrainConfig(teacher=name)  # refuses a name that no setting can have
+        return TeacherConfig(**settings)
+    except ValueError as error:
+        raise ValueError(f"teacher {name!r}: {error}") from error
+
+
+def _variants(file: StudyFile) -> tuple[dict[str, TrainConfig], dict[str, tuple[int, ...]], dict[str, str]]:
+    """Return the settings of each variant, its seeds, and the variant or recipe that it changes."""
     variants: dict[str, TrainConfig] = {}
+    seeds: dict[str, tuple[int, ...]] = {}
     origins: dict[str, str] = {}
     names: dict[str, str] = {}  # by digest
     base = recipes.override(recipes.load(file.recipe), file.settings)
     for name, changes in file.variants.items():
-        settings = {key: value for key, value in changes.items() if key != "from"}
+        settings = {key: value for key, value in changes.items() if key not in ("from", "seeds")}
         origin, known = changes.get("from"), [*variants, *recipes.names()]
         wanted = f"a variant above it or a recipe: {', '.join(known)}"
         require(origin is None or origin in known, f"variant {name!r}: from", origin, wanted)
@@ -344,12 +390,15 @@ def _variants(file: StudyFile) -> tuple[dict[str, TrainConfig], dict[str, str]]:
             else:
                 start = variants.get(origin) or recipes.override(recipes.load(origin), file.settings)
             config = recipes.override(start, settings)
+            seeds[name] = tuple(_seeds(changes["seeds"]) if "seeds" in changes else file.seeds)
+            for seed in seeds[name]:
+                replace(config, seed=seed)
         except ValueError as error:
             raise ValueError(f"variant {name!r}: {error}") from error
         if config.digest in names:
             raise ValueError(f"variant {name!r} has the same settings as {names[config.digest]!r}: remove one.")
         variants[name], origins[name], names[config.digest] = config, origin or file.recipe, name
-    return variants, origins
+    return variants, seeds, origins
 
 
 def read(table: Path) -> list[dict[str, Any]]:

@@ -1,72 +1,150 @@
-"""A teacher's answers to the training images, computed once, that a network learns from besides the labels.
+"""Makes teachers: trains their networks, and keeps what these answer to the views of a run's training images.
 
-A teacher is the mean of what several finished runs answer. Its file, ``studies/teachers/<name>-<hash>.safetensors``,
-holds class probabilities float16 (60,000, Y), zero for the validation images. The hash is the beginning of the file's
-SHA-256, so that the setting `teacher`, which is this name, identifies the content.
+Axes: V views, N images of L by L pixels, Y classes.
 """
 
-from collections.abc import Sequence
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
-import torch.nn.functional as F
+from filelock import FileLock
 from torch import Tensor
 
-from vitlib import data, paths
-from vitlib.config import TRAIN_IMAGES, TrainConfig, require
-from vitlib.evaluate import evaluate
-from vitlib.runs import Run, sha256
+from vitlib import data, paths, runs
+from vitlib.config import TeacherConfig, TrainConfig, require
+from vitlib.evaluate import Evaluation
+from vitlib.training import provenance, views
+from vitlib.training.teacher import WideResNet, answers, fit, load
 
-FOLDER = paths.ROOT / "studies" / "teachers"
-HASH_DIGITS = 12
-TENSOR = "answers"  # name of the tensor in the file
+Say = Callable[[str], None]
+Labelled = tuple[Tensor, Tensor]  # images uint8 (N, L, L), labels int64 (N,)
 
 
-def targets(config: TrainConfig, labels: Tensor, index: Tensor) -> Tensor:
-    """Return what a run learns from: its labels, or class probabilities where it has a teacher.
+def make(name: str, teacher: TeacherConfig, config: TrainConfig, say: Say = print) -> str:
+    """Train a teacher, let it answer the views, and return its full name; a finished one is returned as it is.
+
+    If it is stopped, the same call continues after the last finished network. A second process waits for the first.
 
     Args:
-        config: the run's settings.
-        labels: int64 (N,), of its training images.
-        index: int64 (N,), which images of the training set they are.
-
-    Returns:
-        int64 (N,), or float32 (N, Y): the weighted mean of labels and answers (Hinton et al., 2015, temperature 1).
-
-    Raises:
-        ValueError: the teacher's file is missing or has another content, or lacks answers to some of the images.
+        name: lower-case letters, digits and hyphens; the hash of the content is added.
+        teacher: its settings.
+        config: those of the run that will learn from it.
+        say: receives a line per network, and one at the end.
     """
-    if not config.teacher:
-        return labels
-    path = FOLDER / f"{config.teacher}.safetensors"
-    known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.safetensors"))) or "none yet"
-    require(path.is_file(), "teacher", config.teacher, f"a teacher in {paths.relative(FOLDER)} ({known})")
-    found = sha256(path)[:HASH_DIGITS]
-    wanted = f"named after its content, which has SHA-256 {found}…: restore the file or make that teacher again"
-    require(config.teacher.endswith(f"-{found}"), "teacher", config.teacher, wanted)
-    answers = safetensors.torch.load_file(path)[TENSOR].float()
-    answered = torch.allclose(answers[index].sum(1), torch.ones(len(index)), atol=0.01)
-    wanted = f"a teacher made from runs with the same validation_images={config.validation_images}"
-    require(answered, "teacher", config.teacher, wanted)
-    return F.one_hot(labels, config.model.num_classes).float().lerp(answers[index], config.teacher_weight)
+    folder = _folder(views.definition(teacher, config))
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "lock"):
+        return views.find(name, teacher, config) or _make(name, teacher, config, say)
 
 
-def make(runs: Sequence[Run], name: str) -> Path:
-    """Write the mean of what runs answer to the images that they were trained on, and return the teacher's file.
-
-    Raises:
-        ValueError: the runs hold out different images, or `name` is not one that a setting can have.
-    """
-    TrainConfig(teacher=name)
-    held_out = {run.config.validation_images for run in runs}
-    require(len(held_out) == 1, "validation_images", sorted(held_out), "the same for all runs of a teacher")
+def _make(name: str, teacher: TeacherConfig, config: TrainConfig, say: Say) -> str:
+    device = _device()
+    about: dict[str, Any] = {"definition": views.definition(teacher, config), "start": provenance.environment(device)}
     images, labels = data.load("train")
-    index, _ = data.training_split(TRAIN_IMAGES - max(held_out), max(held_out))
-    means = [evaluate(run, images[index], labels[index], dtype=torch.float32).probabilities for run in runs]
-    answers = torch.zeros(TRAIN_IMAGES, means[0].shape[1], dtype=torch.float16)
-    answers[index] = torch.stack(means).mean(dim=0).half()
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    scratch = FOLDER / f".{name}.part"
-    scratch.write_bytes(safetensors.torch.save({TENSOR: answers}))
-    return scratch.replace(FOLDER / f"{name}-{sha256(scratch)[:HASH_DIGITS]}.safetensors")
+    index, held_out = data.training_split(config.train_images, config.validation_images)
+    training, validation = (images[index].to(device), labels[index].to(device)), (images[held_out], labels[held_out])
+    networks, about["networks"] = [], []
+    for seed in range(teacher.seed, teacher.seed + teacher.networks):
+        path = _folder(about["definition"]) / f"{seed}.safetensors"
+        if not path.is_file():
+            _train(path, teacher, config, training, validation, seed)
+        networks.append(load(safetensors.torch.load_file(path), teacher, device))
+        known = json.loads(path.with_suffix(".json").read_text()) | {"weights_sha256": runs.sha256(path)}
+        about["networks"].append(known)
+        say(f"teacher {name}, network {len(networks)} of {teacher.networks}: {_in_words(known)}")
+    began = time.perf_counter()
+    content = _answer(networks, about, teacher, config, training)
+    about["answers_sha256"] = hashlib.sha256(content).hexdigest()
+    about["answering_seconds"] = round(time.perf_counter() - began, 1)
+    about |= _validated(networks, validation)
+    full_name = f"{name}-{about['answers_sha256'][: views.HASH_DIGITS]}"
+    _write(views.FOLDER / f"{full_name}.safetensors", content)
+    runs.write_json(views.FOLDER / f"{full_name}.json", about)
+    say(f"teacher {full_name}: answered {teacher.views} views in {about['answering_seconds']} s; {_in_words(about)}")
+    return full_name
+
+
+def _train(
+    path: Path, teacher: TeacherConfig, config: TrainConfig, training: Labelled, validation: Labelled, seed: int
+) -> None:
+    """Train a network, and write its weights and, beside them, what is known of it."""
+    device, began = training[0].device, time.perf_counter()
+    network = fit(teacher, config, *training, seed, device)
+    about: dict[str, Any] = {"seed": seed, "seconds": round(time.perf_counter() - began, 1)}
+    about |= _validated([network], validation) | {"device": provenance.device_name(device), "code": provenance.code()}
+    runs.write_json(path.with_suffix(".json"), about)
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+    _write(path, safetensors.torch.save(tensors))  # last: a network with weights is finished
+
+
+def _answer(
+    networks: Sequence[WideResNet],
+    about: dict[str, Any],
+    teacher: TeacherConfig,
+    config: TrainConfig,
+    training: Labelled,
+) -> bytes:
+    """Return the content of a teacher's file: logits, the sums that identify the pictures, and what made them."""
+    logits = torch.empty(teacher.views, len(training[1]), len(data.CLASSES), dtype=torch.float16)
+    pixel_sums = torch.empty(teacher.views, dtype=torch.int64)
+    for view in range(teacher.views):
+        pictures, _ = views.draw(view, teacher.seed, config, *training)
+        logits[view] = answers(networks, pictures)
+        pixel_sums[view] = pictures.sum()
+    weights = [network["weights_sha256"] for network in about["networks"]]
+    identity = {"definition": about["definition"], "weights_sha256": weights}
+    return safetensors.torch.save({"answers": logits, "pixel_sums": pixel_sums}, {"about": json.dumps(identity)})
+
+
+def networks(full_name: str) -> list[WideResNet]:
+    """Return the networks of a teacher, on a GPU if there is one.
+
+    Raises:
+        ValueError: there is no such teacher, or its weights are not here or not those of its record.
+    """
+    about = views.record(full_name)
+    teacher = TeacherConfig(**{field.name: about["definition"][field.name] for field in fields(TeacherConfig)})
+    loaded = []
+    for known in about["networks"]:
+        path = _folder(about["definition"]) / f"{known['seed']}.safetensors"
+        found = runs.sha256(path) if path.is_file() else "nothing"
+        wanted = f"a file with SHA-256 {known['weights_sha256'][:12]}… (found: {found[:12]}): restore it"
+        require(found == known["weights_sha256"], "the weights of a teacher", paths.relative(path), wanted)
+        loaded.append(load(safetensors.torch.load_file(path), teacher, _device()))
+    return loaded
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _folder(definition: dict[str, Any]) -> Path:
+    """Return the folder of a teacher's weights."""
+    digest = hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()
+    return views.FOLDER / "networks" / digest[: views.HASH_DIGITS]
+
+
+def _validated(networks: Sequence[WideResNet], validation: Labelled) -> dict[str, float]:
+    """Return the accuracy of the networks' mean answer, or nothing without validation images."""
+    images, labels = validation
+    if not len(images):
+        return {}
+    seen = Evaluation(answers(networks, images).double().cpu(), labels)
+    return {"validation_accuracy": round(seen.accuracy, 6)}
+
+
+def _in_words(about: dict[str, Any]) -> str:
+    accuracy = about.get("validation_accuracy")
+    return "no validation images" if accuracy is None else f"validation {100 * accuracy:.2f} %"
+
+
+def _write(path: Path, content: bytes) -> None:
+    scratch = path.with_name(f".{path.name}.part")
+    scratch.write_bytes(content)
+    scratch.replace(path)

@@ -43,8 +43,8 @@ class Engine:
 
     Args:
         config: what defines the runs, but for the seeds.
-        images: uint8 (N, 28, 28) to train on.
-        targets: classes int64 (N,), or probabilities of the classes float32 (N, Y).
+        images: uint8 (N, 28, 28) to train on, or with a teacher its views (V, N, 28, 28), which are augmented already.
+        targets: classes int64 (N,), or with a teacher probabilities and its logits, (V, N, 2, Y).
         device: where to train.
         seeds: S, how many at once.
         compiled: compile the forward and backward pass; on a GPU also use the kernel of `attention_kernel`.
@@ -66,10 +66,15 @@ class Engine:
         if device.type == "cpu":
             _keep_freed_memory()
         self.config, self.device, self.batched = config, device, seeds > 1
-        if (config.mixup or config.cutmix) and not targets.is_floating_point():
-            targets = F.one_hot(targets, config.model.num_classes).float()
+        if config.teacher:
+            self.views, self.number = images.shape[:2]
+            images, targets = images.flatten(0, 1), targets.flatten(0, 1)
+        else:
+            self.views, self.number = 1, len(images)
+            if config.mixup or config.cutmix:
+                targets = F.one_hot(targets, config.model.num_classes).float()
         self.images, self.targets = images.to(device), targets.to(device)
-        self.steps = len(images) // config.batch_size
+        self.steps = self.number // config.batch_size
         self.images_per_epoch = self.steps * config.batch_size * seeds
         attend = _attention(device) if compiled else attention
         self._make_network = network or (lambda: initialise(config.model, config.initialisation, attend))
@@ -93,7 +98,7 @@ class Engine:
         config, device = self.config, self.device
         shape = (self.steps, seeds, config.batch_size) if self.batched else (self.steps, config.batch_size)
         self._order = torch.zeros(shape, dtype=torch.int64, device=device)
-        one = sample_augmentations(1, torch.Generator(device), config)
+        one = self._sample_augmentations(1, torch.Generator(device))
         size = seeds * config.batch_size
         self._sampled = {name: each.new_zeros(self.steps, size, each.shape[1]) for name, each in one.items()}
         self._rates = torch.zeros(self.steps, device=device)
@@ -165,15 +170,26 @@ class Engine:
         generators = [_generator(seed, epoch, self.device) for seed in self.seeds]
         torch.manual_seed(generators[0].initial_seed())  # dropout draws from the global generator
         for s, generator in enumerate(generators):
-            order = torch.randperm(len(self.images), generator=generator, device=self.device)[:images]
+            order = torch.randperm(self.number, generator=generator, device=self.device)[:images]
+            if config.teacher:
+                order += self.number * self._sample_views(self.seeds[s], epoch)[order]
             (self._order[:, s] if self.batched else self._order).copy_(order.view(self.steps, -1))
             of_seed = slice(s * config.batch_size, (s + 1) * config.batch_size)
-            for name, sampled in sample_augmentations(images, generator, config).items():
+            for name, sampled in self._sample_augmentations(images, generator).items():
                 self._sampled[name][:, of_seed].copy_(sampled.unflatten(0, (self.steps, -1)))
         self._rates.copy_(torch.tensor([self.rate(epoch, step) for step in range(self.steps)]))
         self._losses.zero_()
         self._step_of_epoch.zero_()
         self._earlier_steps.fill_(epoch * self.steps)
+
+    def _sample_augmentations(self, number: int, generator: torch.Generator) -> dict[str, Tensor]:
+        return {} if self.config.teacher else sample_augmentations(number, generator, self.config)
+
+    def _sample_views(self, seed: int, epoch: int) -> Tensor:
+        """Return the view of each image in an epoch, int64 (N,): in V epochs a seed sees every view once."""
+        generator = _generator(seed, -1 - epoch // self.views, self.device)
+        first = torch.randint(self.views, (self.number,), generator=generator, device=self.device)
+        return (first + epoch) % self.views
 
     # ---- one step: batch, gradients, optimizers --------------------------------------------------------------------
 

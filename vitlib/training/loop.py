@@ -22,7 +22,7 @@ from vitlib import data, paths, runs
 from vitlib.config import TrainConfig, require
 from vitlib.evaluate import Evaluation, evaluate, is_out_of_memory
 from vitlib.runs import Run
-from vitlib.training import checkpoint, distillation, provenance
+from vitlib.training import checkpoint, provenance, views
 from vitlib.training.engine import Engine
 from vitlib.training.objective import compute_type
 from vitlib.training.progress import Progress, in_notebook
@@ -240,7 +240,9 @@ class _Training:
         self.validation = images[validation_index].to(device), labels[validation_index]
         self.test_set = data.load("test") if test == "every" else None
         self.saved_at = -math.inf  # when the last checkpoint was written
-        targets = distillation.targets(config, labels[train_index], train_index)
+        images, targets = images[train_index], labels[train_index]
+        if config.teacher:
+            images, targets = views.load(config, images.to(device), targets.to(device))
         for each, run_dir in zip(configs, run_dirs, strict=True):
             checkpoint.claim_folder(run_dir, each)
         # recorded now, in case files are edited during the training
@@ -249,9 +251,7 @@ class _Training:
         if len(configs) > 1:
             self.start["seeds_at_once"] = len(configs)
         self.compiled = compiled
-        self.engine = Engine(
-            config, images[train_index], targets, device, len(configs), compiled, self._train_uncompiled
-        )
+        self.engine = Engine(config, images, targets, device, len(configs), compiled, self._train_uncompiled)
 
     def run(self) -> None:
         """Train from the last checkpoint on, evaluate, and move the finished runs to their folders."""
@@ -319,10 +319,10 @@ class _Training:
 
     def _evaluate_epoch(self) -> list[dict[str, Any]]:
         """Return each seed's validation results after an epoch, and those on the test set if it is read each time."""
-        rows: list[dict[str, Any]] = [
-            {"validation_loss": round(seen.loss, 6), "validation_accuracy": round(seen.accuracy, 6)}
-            for seen in self.engine.evaluate(*self.validation)
-        ]
+        rows: list[dict[str, Any]] = [{} for _ in self.configs]
+        if self.config.validation_images:
+            for row, seen in zip(rows, self.engine.evaluate(*self.validation), strict=True):
+                row |= {"validation_loss": round(seen.loss, 6), "validation_accuracy": round(seen.accuracy, 6)}
         if self.test_set is not None:
             for row, seen in zip(rows, self.engine.evaluate(*self.test_set), strict=True):
                 row |= {"test_loss": round(seen.loss, 6), "test_correct": seen.correct}
@@ -340,10 +340,11 @@ class _Training:
         """Show the last epoch, as a mean over the seeds, and the time left."""
         rows = [each.history[-1] for each in self.states]
         done, epochs = rows[0]["epoch"], self.config.epochs
-        loss, accuracy = (math.fsum(row[k] for row in rows) / len(rows) for k in ("train_loss", "validation_accuracy"))
+        names = [name for name in ("train_loss", "validation_accuracy") if name in rows[0]]
+        loss, *accuracy = (math.fsum(row[name] for row in rows) / len(rows) for name in names)
         left = (epochs - done) * self.engine.images_per_epoch / speed
         which = f"epoch {done:>{len(str(epochs))}}/{epochs}"
-        result = f"loss {loss:.3f}", f"validation {100 * accuracy:.2f} %"
+        result = [f"loss {loss:.3f}", *(f"validation {100 * share:.2f} %" for share in accuracy)]
         pace = f"{speed:,.0f} images/s", f"{int(left // 60)}:{int(left % 60):02d} min left"
         self.display.epoch("   ".join([which, *result, *pace]), ", ".join([which, *result]))
 
@@ -352,7 +353,8 @@ class _Training:
         config, run_dir, state = self.configs[s], self.run_dirs[s], self.states[s]
         network = self.engine.network(s)
         metrics = {} if self.test_set is None else _counts(evaluate(network, *self.test_set))
-        metrics["validation"] = _counts(evaluate(network, *self.validation))
+        if config.validation_images:
+            metrics["validation"] = _counts(evaluate(network, *self.validation))
         manifest = {
             "digest": config.digest,
             "starts": state.starts,

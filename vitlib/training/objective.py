@@ -37,17 +37,18 @@ def make_loss(model: nn.Module, config: TrainConfig, batched: bool = False) -> L
 
     Args:
         model: the network, (B, 1, 28, 28) -> logits (B, Y); the type of its parameters is that of the arithmetic.
-        config: label smoothing.
+        config: label smoothing, and how the answers of a teacher count.
         batched: every parameter has a leading axis of seeds; then images, targets and losses have one, too.
 
     Returns:
-        Images (B, 28, 28) of 0 to 255 and targets, int64 (B,) or probabilities (B, Y), to a loss (), in nats.
+        Images (B, 28, 28) of 0 to 255 and targets to a loss (), in nats. Targets are int64 (B,), probabilities (B, Y),
+        or with a teacher (B, 2, Y): probabilities, and its logits.
     """
     dtype = next(model.parameters()).dtype
+    criterion = _taught(config) if config.teacher else _labelled(config)
 
     def loss(network: Callable[[Tensor], Tensor], images: Tensor, targets: Tensor) -> Tensor:
-        logits = network(data.normalise(images).to(dtype).unsqueeze(1))
-        return F.cross_entropy(logits.float(), targets, label_smoothing=config.label_smoothing)
+        return criterion(network(data.normalise(images).to(dtype).unsqueeze(1)).float(), targets)
 
     def loss_of_seed(parameters: dict[str, Tensor], images: Tensor, targets: Tensor) -> Tensor:
         # A shared norm is one module under two names; tied weights would be put back in the wrong order.
@@ -56,6 +57,25 @@ def make_loss(model: nn.Module, config: TrainConfig, batched: bool = False) -> L
     if batched:
         return lambda images, targets: torch.vmap(loss_of_seed)(dict(model.named_parameters()), images, targets)
     return lambda images, targets: loss(model, images, targets)
+
+
+def _labelled(config: TrainConfig) -> LossFunction:
+    return lambda logits, targets: F.cross_entropy(logits, targets, label_smoothing=config.label_smoothing)
+
+
+def _taught(config: TrainConfig) -> LossFunction:
+    """Return the cross-entropy with a teacher's softened answers, weighed against that with labels.
+
+    The factor T² keeps the size of the gradients at every temperature T (Hinton et al., 2015, section 2).
+    """
+    T, labelled = config.temperature, _labelled(config)
+
+    def criterion(logits: Tensor, targets: Tensor) -> Tensor:
+        labels, answers = targets.float().unbind(-2)
+        taught = T**2 * F.cross_entropy(logits / T, (answers / T).softmax(-1))
+        return taught if config.teacher_weight == 1 else labelled(logits, labels).lerp(taught, config.teacher_weight)
+
+    return criterion
 
 
 def compiled_or_eager(function: Function, device: torch.device, on_failure: Callable[[str], None]) -> Function:
