@@ -2,8 +2,9 @@ import math
 
 import pytest
 import torch
+from scipy import stats
 
-from vitlib.studies.statistics import Summary, binomial_deviation, paired_differences, tail_probability
+from vitlib.studies.statistics import Summary, binomial_deviation, holm, paired_differences, tail_probability
 
 
 def test_a_summary_by_hand():
@@ -60,3 +61,18 @@ def test_differences_are_taken_seed_by_seed():
     before = [{"seed": 1, "x": 1.0}, {"seed": 2, "x": 5.0}]
     after = [{"seed": 2, "x": 5.5}, {"seed": 3, "x": 9.0}, {"seed": 1, "x": 1.25}]
     assert paired_differences(after, before, "x").values == (0.5, 0.25)
+
+
+def test_the_p_value_of_differences_is_that_of_scipys_paired_test():
+    before, after = torch.randn(7).tolist(), (torch.randn(7) + 0.5).tolist()
+    differences = Summary(tuple(b - a for a, b in zip(before, after, strict=True)))
+    assert differences.p_value == pytest.approx(stats.ttest_rel(after, before).pvalue)
+    assert math.isnan(Summary((1.0,)).p_value)
+    assert (Summary((0.5, 0.5)).p_value, Summary((0.0, 0.0)).p_value) == (0, 1)
+
+
+def test_holms_correction_by_hand():
+    """Four p-values: 0.01 x 4, 0.02 x 3, 0.03 x 2, which may not fall below the one before, and 0.9 x 1."""
+    assert holm([0.03, 0.01, 0.9, 0.02]) == pytest.approx([0.06, 0.04, 0.9, 0.06])
+    assert holm([0.5, 0.8]) == [1, 1]
+    assert holm([]) == []

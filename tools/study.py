@@ -25,7 +25,7 @@ from pydantic import BaseModel
 
 from vitlib import paths, runs
 from vitlib.data import DataError
-from vitlib.studies import recipes
+from vitlib.studies import answers, recipes
 from vitlib.studies import study as studies
 from vitlib.studies.study import Job, Study
 
@@ -211,6 +211,11 @@ def describe(error: Exception) -> str:
     return f"On {node}: {' '.join(str(error).split()) or type(error).__name__}"
 
 
+def answer(name: str, variants: Sequence[str]) -> None:
+    """Write what the runs of some variants answer to each image, and print the file's path."""
+    print(f"Answers: {paths.relative(answers.gather(studies.load(name), variants))}")
+
+
 def executor(options: Sequence[str]) -> str | None:
     """Return the executor that Snakemake's options name, directly or by a profile."""
     for i, option in enumerate(options):
@@ -271,6 +276,9 @@ def main() -> None:
     command.set_defaults(run=lambda a: run(a.study, a.options))
     add("job", "train one job of a study", "job").set_defaults(run=lambda a: job(a.study, a.job))
     add("gather", "write a study's table").set_defaults(run=lambda a: gather(a.study))
+    command = add("answers", "write what the finished runs of variants answer to each image, for the pages")
+    command.add_argument("variants", nargs="+")
+    command.set_defaults(run=lambda a: answer(a.study, a.variants))
     arguments = parser.parse_args()
     with exit_on_user_error(ValueError, DataError):
         arguments.run(arguments)

@@ -41,6 +41,13 @@ class Summary:
         return float(stats.t.ppf(0.975, self.n - 1)) * self.error
 
     @property
+    def p_value(self) -> float:
+        """How likely so large a mean is if the true mean is zero (two-sided t-test); NaN for a single run."""
+        if self.n > 1 and not self.error:
+            return float(self.mean == 0)
+        return float(2 * stats.t.sf(abs(self.mean) / self.error, self.n - 1)) if self.n > 1 else math.nan
+
+    @property
     def low(self) -> float:
         """The lowest value."""
         return min(self.values)
@@ -81,6 +88,18 @@ def tail_probability(accuracy: Summary, loss: Summary, reported: tuple[float, fl
     n = accuracy.n
     t_squared = n / (n + 1) * (x * x - 2 * r * x * y + y * y) / (1 - r * r)
     return float(stats.f.sf((n - 2) * t_squared / (2 * (n - 1)), 2, n - 2))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values that are corrected for their number, in the same order (Holm, 1979).
+
+    The smallest is multiplied by their number n, the next by n - 1 and so on; none becomes smaller than one before it.
+    """
+    corrected, highest = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        corrected[i] = highest
+    return corrected
 
 
 def paired_differences(rows: Sequence[dict[str, Any]], before: Sequence[dict[str, Any]], column: str) -> Summary:

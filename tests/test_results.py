@@ -1,0 +1,96 @@
+"""The analyses of a study's results: steps, calibration, and what all runs get wrong."""
+
+import shutil
+
+import pytest
+import torch
+
+from tests.test_study import HEAD, TAUGHT, make_study, run_all, trained  # noqa: F401
+from vitlib import data, runs
+from vitlib.evaluate import Evaluation, evaluate
+from vitlib.report import results
+from vitlib.studies import answers, study
+from vitlib.studies.statistics import Summary
+from vitlib.training import distillation, views
+
+
+@pytest.fixture
+def tested(make_study, monkeypatch):  # noqa: F811
+    """Return a study whose table was written by hand."""
+
+    def row(variant, config, accuracy):
+        return f"{variant},{config.seed},{config.digest},2,,,{accuracy},0.5,[1],1,x,cpu"
+
+    made = make_study(
+        HEAD.replace("validation_images: 100", "validation_images: 0").replace("curves: true", "curves: false")
+        + "  flipped: {{flip: true}}\n  erased: {{from: flipped, erase: 0.5, seeds: [1, 2, 5]}}\n"
+        + "  alone: {{from: erased, mixup: 1, seeds: [7]}}\n  missing: {{from: alone, cutmix: 1, mixup: 0}}\n",
+        test="last",
+    )
+    accuracies = {"homework": (0.5, 0.6, 0.7), "flipped": (0.6, 0.72, 0.8), "erased": (0.7, 0.9, 0.8), "alone": (0.9,)}
+    rows = [row(v, c, accuracies[v][[*made.seeds[v]].index(c.seed)]) for v, c in made.runs if v in accuracies]
+    made.table.parent.mkdir()
+    made.table.write_text("\n".join([",".join(made.columns), *rows]) + "\n")
+    return study.load(str(made.path))
+
+
+def test_steps_are_variants_with_results_and_gains_are_taken_seed_by_seed(tested):
+    first, flipped, erased, alone = results.steps(tested)
+    assert [step.variant for step in (first, flipped, erased, alone)] == ["homework", "flipped", "erased", "alone"]
+    assert (first.before, first.gain, first.p_value) == (None, None, None)
+    assert first.values == Summary((0.5, 0.6, 0.7))
+    assert flipped.before == "homework"
+    assert flipped.gain.values == pytest.approx((0.1, 0.12, 0.1))
+    assert erased.before == "flipped"
+    assert erased.gain.values == pytest.approx((0.7 - 0.72, 0.9 - 0.8))  # seeds 1 and 2
+    assert (alone.before, alone.gain, alone.p_value) == ("erased", None, None)  # no seed in common
+    assert flipped.p_value == pytest.approx(2 * flipped.gain.p_value)  # the smaller of two
+    assert erased.p_value == pytest.approx(erased.gain.p_value)
+
+
+def test_the_fitted_temperature_undoes_an_overconfidence():
+    logits = 2 * torch.randn(20_000, 10, dtype=torch.float64)
+    labels = torch.distributions.Categorical(logits=logits).sample()
+    overconfident = Evaluation(3 * logits, labels)
+    temperature = results.fit_temperature(overconfident)
+    assert temperature == pytest.approx(3, rel=0.03)
+    scaled = results.at_temperature(overconfident, temperature)
+    assert torch.equal(scaled.predictions, overconfident.predictions)
+    assert scaled.calibration_error() < 0.02 < 0.1 < overconfident.calibration_error()
+
+
+def test_images_that_all_get_wrong_are_those_that_none_gets_right():
+    labels = torch.tensor([0, 1, 2, 0])
+    predictions = [[1, 1, 0, 2], [2, 1, 1, 0], [1, 0, 0, 0]]
+    evaluations = [Evaluation(torch.eye(3)[answer], labels) for answer in predictions]
+    assert results.missed_by_all(evaluations).tolist() == [0, 2]
+
+
+def test_gathered_answers_are_those_of_the_runs_and_their_teacher(make_study, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(views, "FOLDER", tmp_path / "teachers")
+    few = {"train": None, "test": 400}  # images
+    monkeypatch.setattr(data, "load", lambda split, load=data.load: [part[: few[split]] for part in load(split)])
+    made = make_study((HEAD + TAUGHT).replace("seeds: 0-2", "seeds: 0-1"), test="last")
+    run_all(made)
+    made = study.load(str(made.path))
+    path = answers.gather(made, ["taught", "homework"])
+    images, labels = data.load("test")
+    for variant in ("taught", "homework"):
+        for seed, found in enumerate(answers.load(made, variant)):
+            seen = evaluate(runs.load_run(made.folder(made.variants[variant]) / f"seed-{seed}"), images, labels)
+            assert (found.predictions != seen.predictions).sum() <= 1
+            torch.testing.assert_close(found.probabilities, seen.probabilities, rtol=0, atol=1e-3)
+    assert [len(each.labels) for each in answers.load(made, "homework", "validation")] == [100, 100]
+    (teacher,) = answers.load(made, "taught", "teacher")
+    name = made.with_made_teacher(made.variants["taught"]).teacher
+    expected = distillation.answers(distillation.networks(name), images).softmax(1)
+    torch.testing.assert_close(teacher.probabilities.float(), expected, rtol=0, atol=1e-3)
+    with pytest.raises(ValueError, match=r"answers is 'homework/teacher', but has to be one of homework/test, "):
+        answers.load(made, "homework", "teacher")
+    made.table.write_text(made.table.read_text().replace("homework,0,", "homework,0,", 1).replace(",0.", ",0.9", 9))
+    with pytest.raises(ValueError, match=r"test accuracy of 'homework' is .*, as in"):
+        answers.load(study.load(str(made.path)), "homework")
+    shutil.rmtree(made.work)
+    with pytest.raises(ValueError, match="seed-0"):
+        answers.gather(made, ["homework"])
+    assert path.is_file()
