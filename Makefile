@@ -2,25 +2,32 @@
 # make performance · make html · make pdf · make publish · make benchmark · make study STUDY=name. Each sets up .venv
 # itself and is safe to repeat. Variables:
 # PROFILE=quick|full|smoke: three epochs, the published run's settings, a slice of the data (default: full with CUDA, else
-# quick). PYTHON=/path/to/python3.11 or newer. FASHION_MNIST=/your/folder with the data's four files.
+# quick). PYTHON=/path/to/python3 (3.11 to 3.14). FASHION_MNIST=/your/folder with the data's four files.
 
+# No recipe relies on .SHELLFLAGS, which make 3.81 (macOS) does not know: a line's commands are joined by &&.
 SHELL := bash
-.SHELLFLAGS := -euo pipefail -c
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 
 python := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-unexport REPORT_HOME
+# the reader's own settings of Python, Jupyter, Matplotlib and cd would change what is made
+unexport REPORT_HOME CDPATH $(filter PYTHON% JUPYTER% IPYTHON% MPL% MATPLOTLIB%,$(.VARIABLES))
+export PYTHONUTF8 := 1
+# the make in a recipe that make -n only prints; it is no child of this one's job server
+make = $(if $(findstring jobserver,$(MAKEFLAGS)),env -u MAKEFLAGS )$(MAKE)
 
 .PHONY: help report test test-browser test-faults test-cluster performance verify audit html pdf publish benchmark
 .PHONY: study lint rerun data published rendered
 help:
 	@sed -n '1,5s/^# //p' Makefile
 
-.venv/installed: requirements.txt pyproject.toml
-	@tools/setup.sh
+# made again if the folder was moved or copied, or its Python is another or gone
+.venv/installed: requirements.txt pyproject.toml $(shell tools/setup.sh stale)
+	@PYTHON="$(PYTHON)" tools/setup.sh
+.venv/made-for: .venv/installed ;
+.PHONY: stale
 
 data: .venv/installed
 	@$(python) tools/report.py data
@@ -28,10 +35,10 @@ data: .venv/installed
 # ---- a rerun: build/$(PROFILE)/{runs, book, html} ------------------------------------------------------------------
 
 report publish: .venv/installed
-	@profile=$${PROFILE:-$$($(python) -c 'import torch; print("full" if torch.cuda.is_available() else "quick")')}; \
-	$(python) tools/report.py check "$$profile"; \
+	@profile=$${PROFILE:-$$($(python) -c 'import torch; print("full" if torch.cuda.is_available() else "quick")')} && \
+	$(python) tools/report.py check "$$profile" && \
 	$(python) tools/report.py locked "build/$$profile" \
-		$(MAKE) $(if $(filter publish,$@),published,rerun) PROFILE="$$profile"
+		$(make) $(if $(filter publish,$@),published,rerun) PROFILE="$$profile"
 
 published:
 	@$(python) tools/report.py publish $(PROFILE)
@@ -47,14 +54,19 @@ data_files := $(wildcard studies/*.json studies/*.yaml studies/recipes/*.yaml st
 pages := $(patsubst notebooks/%,$(output_root)/book/%,$(wildcard notebooks/*.ipynb))
 prose := $(wildcard book/*.md book/*.bib book/_static/* book/_ext/*.py) _config.yml _toc.yml
 
+# make finds the pages that are out of date, and the rule of the book executes them side by side
 $(output_root)/book/%.ipynb: notebooks/%.ipynb profiles/$(PROFILE).yaml $(library) $(data_files)
-	@$(python) tools/report.py execute $(PROFILE) $*
+	@$(eval outdated += $*)rm -f $@
+execute = $(if $(strip $(1)),$(python) tools/report.py execute $(PROFILE) $(1),:)
 
 # these pages read the trained run; provenance also reads what papermill recorded in all others
 $(patsubst %,$(output_root)/book/%.ipynb,index 03_per_class 06_recipe 07_attention): $(output_root)/book/02_training.ipynb
 $(output_root)/book/provenance.ipynb: $(filter-out %/provenance.ipynb,$(pages))
 
 $(output_root)/html/index.html: $(pages) $(prose)
+	@$(call execute,$(filter 02_training,$(outdated)))
+	@$(call execute,$(filter-out 02_training provenance,$(outdated)))
+	@$(call execute,$(filter provenance,$(outdated)))
 	@cp -R book/*.md book/*.bib book/_static book/_ext $(output_root)/book/
 	@cp _config.yml _toc.yml $(output_root)/book/
 	@echo "rendering the book ..."
@@ -65,7 +77,7 @@ $(output_root)/html/index.html: $(pages) $(prose)
 # ---- what is published: book/ and runs/ ----------------------------------------------------------------------------
 
 html: .venv/installed
-	@$(python) tools/report.py locked build/published $(MAKE) rendered
+	@$(python) tools/report.py locked build/published $(make) rendered
 
 rendered:
 	@echo "rendering the published book ..."
@@ -85,7 +97,7 @@ render = trap 'echo "Stopped. Run the same command again to build the book." >&2
 
 # the quick tests and every page; the kinds of tests that it leaves out have their own targets
 test: data
-	@pytest --nbval -q
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} pytest --nbval -q -n 2
 
 # axe-core and Lighthouse judge the pages in Chromium; no other browser is downloaded
 judges := build/browser/node_modules/.package-lock.json
@@ -112,22 +124,22 @@ verify: data
 # known vulnerabilities of the pinned packages, and the bill of materials (CycloneDX), in a separate environment
 build/audit/installed: requirements-audit.txt
 	@python3 -m venv --clear build/audit
-	@build/audit/bin/python -m pip install --disable-pip-version-check --quiet --require-hashes --only-binary :all: -r $<
+	@build/audit/bin/python -I tools/install.py $<
 	@touch $@
 
 audit: build/audit/installed
-	@build/audit/bin/cyclonedx-py requirements requirements.txt --of JSON -o build/sbom.json
+	@build/audit/bin/python -m cyclonedx_py requirements requirements.txt --of JSON -o build/sbom.json
 	@echo "The bill of materials: build/sbom.json"
-	@build/audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.txt || { \
+	@build/audit/bin/python -m pip_audit --strict --disable-pip --require-hashes -r requirements.txt || { \
 		echo "A package has known vulnerabilities, or their database does not answer: see pip-audit's output above." >&2; exit 1; }
 
 # ---- studies: recipes over seeds as jobs (docs/studies.md) ----------------------------------------------------------
 
 # Snakemake has its own environment: it needs older releases of some packages
-.venv-studies/installed: requirements-studies.txt | .venv/installed
+.venv-studies/installed: requirements-studies.txt .venv/made-for
 	@echo "Installing Snakemake into .venv-studies (300 MB) ..."
-	@$(python) -m venv .venv-studies
-	@.venv-studies/bin/python -m pip install --disable-pip-version-check -q -r requirements-studies.txt
+	@$(python) -m venv --clear .venv-studies
+	@.venv-studies/bin/python -I tools/install.py $<
 	@touch $@
 
 study: .venv-studies/installed data
@@ -141,7 +153,7 @@ test-cluster: .venv/installed
 
 # the packages that the benchmarks compare with
 .venv/benchmarks: requirements-benchmarks.txt | .venv/installed
-	@$(python) -m pip install --disable-pip-version-check -q -r $<
+	@$(python) -I tools/install.py $<
 	@touch $@
 
 # on an idle machine; nearly an hour on two cores; measures the GPU if there is one

@@ -2,8 +2,10 @@
 
 import os
 from collections import Counter
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 LEFT_OUT = pytest.StashKey[Counter[str]]()
 
@@ -12,6 +14,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Keep the pages that nbval checks from training."""
     if config.option.nbval:
         os.environ["VITLIB_CHECKING"] = "1"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:  # noqa: ANN401
+    """With several workers (pytest -n 2), keep the cells of a page, and the tests of a file, on one worker."""
+    return LoadFileScheduling(config, log)
 
 
 def commands(config: pytest.Config) -> dict[str, str]:

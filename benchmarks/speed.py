@@ -297,7 +297,7 @@ def _race_in_new_process(bench: Bench, name: str, numbers: Sequence[int]) -> lis
     command += ["--seeds", *map(str, numbers)] + (["--smoke"] if bench.smoke else [])
     with tempfile.TemporaryDirectory() as empty:
         environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": empty}
-        result = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+        result = subprocess.run(command, env=environment, stdout=subprocess.PIPE, encoding="utf-8", check=False)
     if result.returncode:
         raise SystemExit(f"the race {name!r} failed with exit status {result.returncode}.")
     return json.loads(result.stdout.splitlines()[-1])

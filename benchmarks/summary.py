@@ -73,7 +73,7 @@ def summary_of(folder: Path) -> dict[str, Figures]:
         machine, _, name = path.stem.removeprefix("speed-").rpartition("-")
         figures = machines.setdefault(machine, {})
         if name in SECTIONS:
-            figures |= SECTIONS[name](json.loads(path.read_text()))
+            figures |= SECTIONS[name](json.loads(path.read_text(encoding="utf-8")))
     return machines
 
 

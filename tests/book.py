@@ -14,7 +14,10 @@ class Site(dict):
     """The parsed pages of a built book by file name, and its folder."""
 
     def __init__(self, folder):
-        pages = {path.name: BeautifulSoup(path.read_text(), "html.parser") for path in sorted(folder.glob("*.html"))}
+        pages = {
+            path.name: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+            for path in sorted(folder.glob("*.html"))
+        }
         super().__init__(pages)
         self.folder = folder
 
@@ -22,7 +25,7 @@ class Site(dict):
 def build(book, out):
     command = ["jupyter-book", "build", str(book), "--path-output", str(out), "--all", "-W", "-n", "--keep-going"]
     command[0] = str(Path(sys.executable).parent / "jupyter-book")
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
 
 
 def copy_of_the_book(folder):

@@ -1,7 +1,11 @@
 """What several tests share."""
 
+import os
+
+import matplotlib as mpl
 import pytest
 import torch
+from filelock import FileLock
 
 from tests.book import Site, build, copy_of_the_book
 from vitlib import TrainConfig, ViTConfig, data
@@ -10,6 +14,8 @@ NEEDS_GPU = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA GPU"),
 ]
+
+mpl.use("Agg")  # whatever MPLBACKEND says
 TINY = ViTConfig(patch_size=14, embed_dim=8, depth=2, num_heads=2, mlp_ratio=2)
 
 
@@ -39,8 +45,14 @@ def quick():
 
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory):
-    """Return the published book, built with warnings as errors and parsed."""
-    folder = tmp_path_factory.mktemp("html")
-    result = build(copy_of_the_book(folder), folder)
-    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    """Return the published book, built with warnings as errors, once for all workers, and parsed."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder = shared / "html"
+    with FileLock(shared / "html.lock"):
+        if not folder.exists():
+            folder.mkdir()
+            result = build(copy_of_the_book(folder), folder)
+            assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     return Site(folder / "_build" / "html")

@@ -82,10 +82,10 @@ class Slurm:
         for name, port in zip(self.names, ports, strict=True):
             config += f"NodeName={name} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port} CPUs=1 RealMemory=2000\n"
         (folder / "state").mkdir(parents=True)
-        (folder / "slurm.conf").write_text(config)
+        (folder / "slurm.conf").write_text(config, encoding="utf-8")
         srun = folder / "bin" / "srun"
         srun.parent.mkdir()
-        srun.write_text(SRUN.format(folder=folder, srun=shutil.which("srun")))
+        srun.write_text(SRUN.format(folder=folder, srun=shutil.which("srun")), encoding="utf-8")
         srun.chmod(0o755)
         key = folder / "munge.key"
         key.touch(mode=0o400)
@@ -143,13 +143,13 @@ class Slurm:
     def ask(self, *command: str) -> str:
         """Return the output of one of Slurm's commands."""
         return subprocess.run(
-            command, env=os.environ | self.settings, capture_output=True, text=True, check=False
+            command, env=os.environ | self.settings, capture_output=True, encoding="utf-8", check=False
         ).stdout
 
     def _start(self, *command: str, name: str | None = None) -> None:
         name = name or command[0]
         libc = ctypes.CDLL(None)
-        with (self.folder / f"{name}.log").open("a") as log:
+        with (self.folder / f"{name}.log").open("a", encoding="utf-8") as log:
             self._daemons[name] = subprocess.Popen(
                 command,
                 env=os.environ | self.settings,

@@ -26,7 +26,7 @@ from vitlib.report import calculator, output, speed_figures
 
 JUDGES = paths.ROOT / "build" / "browser" / "node_modules"  # make test-browser installs them
 AXE, LIGHTHOUSE = JUDGES / "axe-core" / "axe.min.js", JUDGES / "lighthouse" / "cli" / "index.js"
-TOC = yaml.safe_load((paths.ROOT / "_toc.yml").read_text())
+TOC = yaml.safe_load((paths.ROOT / "_toc.yml").read_text(encoding="utf-8"))
 CHAPTERS = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
 each_page = pytest.mark.parametrize("name", [*CHAPTERS, "search", "genindex"])
 pytestmark = pytest.mark.browser
@@ -170,7 +170,7 @@ def test_a_page_fits_each_width_and_axe_finds_no_violation(opened, name):
         page = opened(name, width, color_scheme=theme)
         page.wait_for_load_state()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        page.evaluate(AXE.read_text())
+        page.evaluate(AXE.read_text(encoding="utf-8"))
         found = page.evaluate("axe.run({ preload: false, resultTypes: ['violations'] })")["violations"]
         assert not [(rule["id"], node["target"], node["failureSummary"]) for rule in found for node in rule["nodes"]]
 
@@ -180,7 +180,7 @@ def assert_scores(url, port, least):
     assert LIGHTHOUSE.is_file(), "Lighthouse is not installed: run make test-browser"
     command = ["node", str(LIGHTHOUSE), url, "--output=json", "--quiet", f"--port={port}"]
     command += [f"--only-categories={','.join(least)}", "--disable-full-page-screenshot"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     assert result.returncode == 0, result.stderr[-2000:]
     report = json.loads(result.stdout)
     imperfect = {name: audit.get("displayValue") for name, audit in report["audits"].items() if audit["score"] != 1}
@@ -366,9 +366,9 @@ def test_a_point_of_a_scatter_plot_says_what_it_is(opened, pages, tmp_path, widt
     ]
     shown = output.interactive_scatter(ax, dots, "Two rows of four dots, one dot a seed")
     folder = shutil.copytree(pages.folder, tmp_path / "site")
-    document = BeautifulSoup((folder / "03_per_class.html").read_text(), "html.parser")
+    document = BeautifulSoup((folder / "03_per_class.html").read_text(encoding="utf-8"), "html.parser")
     document.select_one(".gallery").replace_with(BeautifulSoup(shown.forms["text/html"], "html.parser"))
-    (folder / "points.html").write_text(str(document))
+    (folder / "points.html").write_text(str(document), encoding="utf-8")
     page = opened("points", width, folder, has_touch=True)
     spots, line = page.locator(".points [data-detail]"), page.locator(".points + .detail")
     picture = Image.open(BytesIO(page.locator(".points").screenshot())).convert("RGB")
@@ -482,11 +482,11 @@ INJECTED = """
 @pytest.mark.parametrize("over", ["file", "http"])
 def test_the_policy_stops_what_is_injected_into_a_page(browser, pages, served, tmp_path, over, policy):
     folder = shutil.copytree(pages.folder, tmp_path / "site")
-    document = BeautifulSoup((folder / "index.html").read_text(), "html.parser")
+    document = BeautifulSoup((folder / "index.html").read_text(encoding="utf-8"), "html.parser")
     document.select_one("article").append(BeautifulSoup(INJECTED, "html.parser"))
     if not policy:
         document.select_one("meta[http-equiv]").decompose()
-    (folder / "index.html").write_text(str(document))
+    (folder / "index.html").write_text(str(document), encoding="utf-8")
     context, requested = browser.new_context(), []
     context.route("https://example.org/**", lambda route: requested.append(route.request.url) or route.abort())
     page = context.new_page()

@@ -10,7 +10,7 @@ from vitlib import paths
 def downloads(name):
     """Return the numbers that the published page of a notebook holds, by the name of their file on the site."""
     found, tables = {}, 0
-    for cell in json.loads((paths.ROOT / "book" / f"{name}.ipynb").read_text())["cells"]:
+    for cell in json.loads((paths.ROOT / "book" / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]:
         for output in cell.get("outputs", ()):
             if numbers := "".join(output.get("data", {}).get("text/csv", "")):
                 figure = cell["metadata"].get("mystnb", {}).get("figure")
@@ -44,13 +44,17 @@ def test_a_notebooks_page_links_to_its_notebook_and_to_the_numbers_that_it_shows
             assert {name: archive.read(name).decode() for name in archive.namelist()} == numbers
         for figure in page.select("figure"):
             (link,) = figure.select("figcaption a[download]")
-            assert (pages.folder / link["href"]).read_text() == numbers[f"{figure['id']}.csv"]
+            assert (pages.folder / link["href"]).read_text(encoding="utf-8") == numbers[f"{figure['id']}.csv"]
 
 
 def test_every_page_has_a_description_and_every_figure_a_text_for_who_does_not_see_it(pages):
     for name, page in pages.items():
         assert page.select_one("meta[name=description]")["content"], name
         assert all(len(image.get("alt", "")) > 20 for image in page.select("img[src*='_images/']")), name
+
+
+def test_github_pages_serves_the_folders_that_begin_with_an_underscore(pages):
+    assert (pages.folder / ".nojekyll").is_file()
 
 
 def test_the_whole_site_is_small(pages):

@@ -81,18 +81,18 @@ def environment():
 def write_study(folder):
     path = folder / "studies" / "proof.yaml"
     path.parent.mkdir(parents=True)
-    path.write_text(STUDY)
+    path.write_text(STUDY, encoding="utf-8")
     return path
 
 
 def run(path, environment, *options):
     command = [sys.executable, TOOL, "run", str(path), *options]
-    return subprocess.run(command, env=environment, cwd=paths.ROOT, capture_output=True, text=True, check=False)
+    return subprocess.run(command, env=environment, cwd=paths.ROOT, capture_output=True, encoding="utf-8", check=False)
 
 
 def results(table):
     """Return a table's rows, but for the time that they took."""
-    with table.open(newline="") as file:
+    with table.open(newline="", encoding="utf-8") as file:
         return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
 
 
@@ -115,19 +115,19 @@ def test_a_study_survives_a_cluster_and_gives_what_one_machine_gives(folder, env
     study = load(str(path))
     assert len(study.jobs) == 12
     python, profile = folder / "python", folder / "profile"
-    python.write_text(PYTHON.format(folder=folder, python=sys.executable, fails=study.jobs[1].name))
+    python.write_text(PYTHON.format(folder=folder, python=sys.executable, fails=study.jobs[1].name), encoding="utf-8")
     python.chmod(0o755)
     profile.mkdir()
-    (profile / "config.yaml").write_text(PROFILE.format(python=python))
+    (profile / "config.yaml").write_text(PROFILE.format(python=python), encoding="utf-8")
     with Slurm(folder / "slurm", nodes=3) as slurm, ExitStack() as ending:
         ending.callback(kill_submitters, study.work)
         seen = train_with_failures(folder, slurm, study, environment)
         second = run(path, environment | slurm.settings, "--profile", str(profile))
         assert second.returncode == 0, second.stdout + second.stderr
-        print((folder / "first").read_text(), second.stdout, slurm.ask("sinfo", "-N"), sep="\n")
+        print((folder / "first").read_text(encoding="utf-8"), second.stdout, slurm.ask("sinfo", "-N"), sep="\n")
         assert "n2 down" in slurm.ask("sinfo", "-h", "-N", "-o", "%N %t").replace("*", "")
 
-    starts = [line.split() for line in (folder / "starts").read_text().splitlines()]
+    starts = [line.split() for line in (folder / "starts").read_text(encoding="utf-8").splitlines()]
     assert {node for _, node in starts} == {"n1", "n2", "n3"}
     assert sum(name == study.jobs[1].name for name, _ in starts) >= 3
     now = weights(study)
@@ -152,19 +152,23 @@ def test_a_study_survives_a_cluster_and_gives_what_one_machine_gives(folder, env
 def train_with_failures(folder, slurm, study, environment):
     """Train most of a study, kill a node meanwhile and the submitting processes at the end; return the weights seen."""
     command = [sys.executable, TOOL, "run", str(study.path), "--profile", str(folder / "profile")]
-    with (folder / "first").open("w") as log:
+    with (folder / "first").open("w", encoding="utf-8") as log:
         first = subprocess.Popen(command, env=environment | slurm.settings, cwd=paths.ROOT, stdout=log, stderr=log)
     seen = {}
 
     def finished(number):
         for file, identity in weights(study).items():
             assert seen.setdefault(file, identity) == identity, f"{file} was written twice"
-        assert first.poll() is None, (folder / "first").read_text()
+        assert first.poll() is None, (folder / "first").read_text(encoding="utf-8")
         return len(seen) >= number
 
     def training_on(node):
         """Return whether a job on this node has finished an epoch, but not its last."""
-        names = [line.split()[0] for line in (folder / "starts").read_text().splitlines() if line.endswith(node)]
+        names = [
+            line.split()[0]
+            for line in (folder / "starts").read_text(encoding="utf-8").splitlines()
+            if line.endswith(node)
+        ]
         job = study.find(names[-1])
         return any(study.folder(job.config).glob(f"seed-{job.seeds[0]}.partial/checkpoint-*"))
 
@@ -184,7 +188,7 @@ def test_an_unreachable_scheduler_gets_one_sentence(folder, environment):
     path = write_study(folder / "unreachable")
     profile = folder / "unreachable" / "profile"
     profile.mkdir()
-    (profile / "config.yaml").write_text(PROFILE.format(python=sys.executable))
+    (profile / "config.yaml").write_text(PROFILE.format(python=sys.executable), encoding="utf-8")
     with Slurm(folder / "ended", nodes=1) as slurm:
         ended = slurm.settings
     result = run(path, environment | ended, "--profile", str(profile))
@@ -207,7 +211,9 @@ def test_a_full_disk_gets_one_sentence_and_no_row(folder, environment):
         with (full / "filler").open("wb") as filler:
             filler.write(bytes(shutil.disk_usage(full).free - 24 * 1024))
         command = [sys.executable, TOOL, "job", str(path), study.jobs[0].name]
-        result = subprocess.run(command, env=environment, cwd=paths.ROOT, capture_output=True, text=True, check=False)
+        result = subprocess.run(
+            command, env=environment, cwd=paths.ROOT, capture_output=True, encoding="utf-8", check=False
+        )
         assert result.returncode == 1
         assert result.stderr.strip().splitlines()[-1].startswith("The disk is full on ")
         study.gather()

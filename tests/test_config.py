@@ -1,9 +1,11 @@
 import importlib
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from vitlib import TrainConfig, ViTConfig, config, paths
 
@@ -70,13 +72,22 @@ def test_the_digest_depends_on_every_setting():
 
 
 def test_another_default_does_not_change_what_old_runs_were_trained_with(tmp_path, monkeypatch):
-    source, default = Path(config.__file__).read_text(), "    lr: NonNegative = 0.004"
+    source, default = Path(config.__file__).read_text(encoding="utf-8"), "    lr: NonNegative = 0.004"
     assert source.count(default) == 1
-    (tmp_path / "changed_config.py").write_text(source.replace(default, default.replace("4", "3")))
+    (tmp_path / "changed_config.py").write_text(source.replace(default, default.replace("4", "3")), encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     changed = importlib.import_module("changed_config")
-    run = json.loads((paths.ROOT / "runs" / "report" / "config.json").read_text())
+    run = json.loads((paths.ROOT / "runs" / "report" / "config.json").read_text(encoding="utf-8"))
     assert changed.TrainConfig.from_dict(run).digest == TrainConfig.from_dict(run).digest
     del run["lr"]  # as in a run from before the setting existed
     assert changed.TrainConfig.from_dict(run).lr == 0.004
     assert changed.TrainConfig().digest == TrainConfig(lr=0.003).digest != TrainConfig().digest
+
+
+@pytest.mark.parametrize(("text", "number"), [("1e-3", "1.0e-03"), ("2E5", "2.0e+05"), ("1.e3", "1.0e+03")])
+def test_a_number_that_yaml_reads_as_text_gets_a_hint(text, number):
+    with pytest.raises(
+        ValueError, match=rf"lr is '{text}', .* \(YAML reads {text} as text: write {re.escape(number)}\)"
+    ):
+        TrainConfig(lr=text)
+    assert yaml.safe_load(number) == float(text)

@@ -111,3 +111,27 @@ def test_normalised_training_images_have_mean_zero_and_deviation_one():
     pixels = data.normalise(data.load("train")[0][::10])
     assert abs(pixels.mean()) < 0.01
     assert abs(pixels.std() - 1) < 0.01
+
+
+@pytest.mark.parametrize("folder", ["~/fm", "~/fm/", "$MINE/fm", "${MINE}/fm"])
+def test_a_home_or_a_variable_in_the_folder_of_the_data_means_what_it_means_in_a_shell(tmp_path, monkeypatch, folder):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MINE", str(tmp_path))
+    monkeypatch.setenv("FASHION_MNIST", folder)
+    assert data.default_root() == tmp_path / "fm"
+
+
+@pytest.mark.parametrize("folder", ["~nobody-of-this-name/fm", "$NOT_SET/fm"])
+def test_an_unknown_home_or_variable_gets_one_sentence_and_makes_no_folder(tmp_path, monkeypatch, folder):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NOT_SET", raising=False)
+    with pytest.raises(data.DataError, match="but has to name known users and variables only"):
+        data.load("test", folder)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_relative_folder_is_taken_from_the_working_directory_as_in_torchvision(raw, tmp_path, monkeypatch, no_source):
+    monkeypatch.chdir(raw)
+    assert len(data.load("test", ".")[1]) == 10_000
+    monkeypatch.chdir(tmp_path)
+    assert len(data.load("test", "raw/")[1]) == 10_000

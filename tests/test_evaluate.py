@@ -3,8 +3,9 @@ import math
 import pytest
 import torch
 
-from vitlib import ViT, ViTConfig, data, homework
+from vitlib import ViT, ViTConfig, data, homework, load_run, paths
 from vitlib.evaluate import Evaluation, evaluate, wilson_interval, with_mirror
+from vitlib.report import attention_maps
 
 
 def test_counts_and_loss_by_hand():
@@ -64,6 +65,20 @@ def test_dropout_is_off_in_evaluation(test_set):
 def test_unequal_images_and_labels_get_one_sentence(test_set):
     with pytest.raises(ValueError, match="images are 2 and labels 3, but have to be equally many, at least 1"):
         evaluate(ViT(ViTConfig(depth=1)), test_set[0][:2], test_set[1][:3])
+
+
+@pytest.mark.parametrize("wrong", [lambda x: x / 255, lambda x: x.long(), lambda x: x.unsqueeze(1), lambda x: x[0]])
+def test_images_of_another_type_or_shape_get_one_sentence_and_no_answer(test_set, wrong):
+    images = wrong(test_set[0][:2])
+    run = load_run(paths.ROOT / "runs" / "report")
+    calls = (
+        lambda: run.predict(images),
+        lambda: evaluate(run, images, test_set[1][: len(images)]),
+        lambda: next(attention_maps.observe(run.model, images)),
+    )
+    for call in calls:
+        with pytest.raises(ValueError, match=r"images are .* but have to be uint8 \(N, 28, 28\), 0 black to 255 white"):
+            call()
 
 
 def test_wilson_interval_by_hand():

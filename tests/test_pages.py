@@ -24,7 +24,7 @@ each_page = pytest.mark.parametrize("name", [source.name for source in SOURCES])
 
 
 def read(path):
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def code_cells(page):
@@ -88,7 +88,7 @@ def test_a_page_was_executed_to_its_end_without_output_on_stderr(name):
 
 @each_page
 def test_a_page_names_no_folder_or_memory_address_of_the_machine_that_made_it(name):
-    content = (paths.ROOT / "book" / name).read_text()
+    content = (paths.ROOT / "book" / name).read_text(encoding="utf-8")
     assert str(paths.ROOT) not in content
     assert not re.search(r"/(home|root|Users|tmp)/", content)
     assert " at 0x" not in content
@@ -131,15 +131,15 @@ def check(folder, name, home=None):
         environment["REPORT_HOME"] = str(home)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", "--nbval-current-env"]
     command += ["--rootdir", str(folder), "-c", os.devnull, str(folder / name)]
-    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    result = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, check=False)
     return result.returncode, result.stdout
 
 
 def altered(folder, name, old, new):
     """Copy a page into `folder` with the first `old` replaced by `new`."""
-    content = (paths.ROOT / "book" / name).read_text()
+    content = (paths.ROOT / "book" / name).read_text(encoding="utf-8")
     assert old in content
-    (folder / name).write_text(content.replace(old, new, 1))
+    (folder / name).write_text(content.replace(old, new, 1), encoding="utf-8")
 
 
 def test_an_unchanged_page_passes_and_one_wrong_digit_fails(tmp_path):
@@ -167,7 +167,7 @@ def test_scaled_weights_are_found(tmp_path):
     tensors = safetensors.torch.load_file(weights)
     safetensors.torch.save_file({name: 1.01 * tensor for name, tensor in tensors.items()}, weights)
     manifest = run.manifest | {"weights_sha256": runs.sha256(weights)}
-    (run.path / "manifest.json").write_text(json.dumps(manifest))
+    (run.path / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     runs.write_sums(run.path)
     shutil.copy(paths.ROOT / "book" / "03_per_class.ipynb", tmp_path)
     status, said = check(tmp_path, "03_per_class.ipynb", home=tmp_path)
@@ -197,7 +197,9 @@ def test_the_recipe_was_chosen_by_runs_of_known_settings():
 
 
 def test_the_readmes_results_are_those_of_the_pages():
-    rows = [line.split("|") for line in (paths.ROOT / "README.md").read_text().splitlines() if " – " in line]
+    rows = [
+        line.split("|") for line in (paths.ROOT / "README.md").read_text(encoding="utf-8").splitlines() if " – " in line
+    ]
     found = [re.findall(r"\d+(?:\.\d+)?", " ".join(row[1:]).replace("95 %", "")) for row in rows]
     pages = ("03_per_class", "05_seeds", "06_recipe")
     trained, seeds, recipe = (glued(read(paths.ROOT / "book" / f"{page}.ipynb")) for page in pages)

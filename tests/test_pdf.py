@@ -43,7 +43,9 @@ def chapters(pages, document, texts):
     starts = sorted({reader.get_destination_page_number(item) for item in flat(reader.outline)})
     found = {}
     for (_, name), start, end in zip(pdf.order(), starts, [*starts[1:], len(texts)], strict=True):
-        article = BeautifulSoup((pages.folder / f"{name}.html").read_text(), "html.parser").select_one("article")
+        article = BeautifulSoup((pages.folder / f"{name}.html").read_text(encoding="utf-8"), "html.parser").select_one(
+            "article"
+        )
         for tag in article.select(".headerlink, details.hide, .numbers, .page-notebook, noscript, script, style"):
             tag.decompose()
         found[name] = article, "\n".join(texts[start:end])

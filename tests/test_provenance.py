@@ -19,7 +19,7 @@ def checkout(tmp_path, monkeypatch):
 
     for name in FILES:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("1\n")
+        (tmp_path / name).write_text("1\n", encoding="utf-8")
     git("init")
     git("add", ".")
     git("commit", "-m", "all")
@@ -30,7 +30,7 @@ def checkout(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("name", "clean"), [*zip(FILES, [False, False, True, True, True], strict=True)])
 def test_only_a_change_of_training_code_marks_a_run_as_unclean(checkout, name, clean):
     assert provenance.code()["clean"] is True
-    (checkout / name).write_text("2\n")
+    (checkout / name).write_text("2\n", encoding="utf-8")
     assert provenance.code()["clean"] is clean
 
 

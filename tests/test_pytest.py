@@ -10,7 +10,7 @@ from vitlib import paths
 def pytest_output(*arguments, **environment):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
     done = subprocess.run(
-        command, cwd=paths.ROOT, env=os.environ | environment, capture_output=True, text=True, check=False
+        command, cwd=paths.ROOT, env=os.environ | environment, capture_output=True, encoding="utf-8", check=False
     )
     return done.returncode, done.stdout
 

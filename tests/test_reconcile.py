@@ -10,7 +10,7 @@ from vitlib import ViTConfig, cost
 from vitlib.counting import counters, reconcile, tools
 from vitlib.counting.forms import FORMS
 
-COMMITTED = json.loads(tools.TABLE.read_text())
+COMMITTED = json.loads(tools.TABLE.read_text(encoding="utf-8"))
 
 
 def add_up(exact, terms):

@@ -41,7 +41,7 @@ def test_the_full_profile_has_the_published_runs_settings():
 def test_a_recipes_network_settings_are_parameters_and_a_profile_may_change_them(project, monkeypatch):
     config = TrainConfig(model=ViTConfig(num_heads=8), epochs=4, flip=False)
     monkeypatch.setattr(recipes, "load", {"mine": config}.get)
-    (project / "profiles" / "mine.yaml").write_text("02_training: {epochs: 5, recipe: mine}\n")
+    (project / "profiles" / "mine.yaml").write_text("02_training: {epochs: 5, recipe: mine}\n", encoding="utf-8")
     assert report.profile("mine")["02_training"] == {"num_heads": 8, "epochs": 5, "flip": False}
 
 
@@ -56,7 +56,7 @@ def test_a_recipes_network_settings_are_parameters_and_a_profile_may_change_them
     ],
 )
 def test_a_wrong_profile_gets_one_sentence(project, content, sentence):
-    (project / "profiles" / "mine.yaml").write_text(content)
+    (project / "profiles" / "mine.yaml").write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match=sentence):
         report.profile("mine")
 
@@ -67,14 +67,16 @@ def test_an_unknown_profile_gets_the_known_names():
 
 
 def test_a_wrong_parameter_ends_the_page_with_one_sentence(project):
-    (project / "profiles" / "mine.yaml").write_text("03_per_class:\n  run_name: nowhere\n")
+    (project / "profiles" / "mine.yaml").write_text("03_per_class:\n  run_name: nowhere\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"run is '.*runs/nowhere', but has to be a finished run"):
-        report.execute("mine", "03_per_class")
+        report.execute("mine", ["03_per_class"])
     assert not list((project / "build" / "mine" / "book").iterdir())
 
 
 def test_every_file_of_the_library_makes_the_pages_out_of_date():
-    rules = subprocess.run(["make", "-pn", "help"], cwd=paths.ROOT, capture_output=True, text=True, check=False).stdout
+    rules = subprocess.run(
+        ["make", "-pn", "help"], cwd=paths.ROOT, capture_output=True, encoding="utf-8", check=False
+    ).stdout
     known = set(re.search(r"^library := (.*)$", rules, re.MULTILINE)[1].split())
     library = {paths.relative(path) for path in (paths.ROOT / "vitlib").rglob("*.*") if path.suffix != ".pyc"}
     assert library == known
@@ -89,10 +91,10 @@ def test_a_rerun_older_than_its_sources_is_not_published(project):
     book = project / "build" / "mine" / "book"
     book.mkdir(parents=True)
     for source in (project / "notebooks").glob("*.ipynb"):
-        page = json.loads(source.read_text())
+        page = json.loads(source.read_text(encoding="utf-8"))
         page["metadata"]["papermill"] = {}
         page["cells"][0]["source"] = ["# Another title"]
-        (book / source.name).write_text(json.dumps(page))
+        (book / source.name).write_text(json.dumps(page), encoding="utf-8")
     with pytest.raises(UserError, match=r"build/mine/book/01_model\.ipynb differs from notebooks/01_model"):
         report.publish("mine")
     assert not (project / "book").exists()
@@ -130,6 +132,74 @@ def test_what_a_cell_prints_is_one_output(tmp_path):
     assert output.text == "now, and later\n"
 
 
+FIGURE = """
+import sys
+import matplotlib.pyplot as plt
+from vitlib.report import output
+output.style()
+print(sys.executable)
+plt.figure(figsize=(1, 1)).text(0, 0, "a_b")
+None"""
+ANOTHER_LOOK = "backend: Agg\nfont.family: monospace\naxes.facecolor: black\ntext.usetex: True\nsvg.fonttype: none\n"
+
+
+def test_neither_the_readers_matplotlib_nor_his_kernels_change_a_page(tmp_path, monkeypatch):
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(FIGURE)]), tmp_path / "in.ipynb")
+
+    def outputs():
+        made = papermill.execute_notebook(
+            tmp_path / "in.ipynb", tmp_path / "out.ipynb", kernel_name="python3", progress_bar=False
+        )
+        return made.cells[0].outputs
+
+    expected = outputs()
+    assert expected[0].text.strip() == sys.executable
+    assert expected[1].data["image/svg+xml"]
+    (tmp_path / "kernels/python3").mkdir(parents=True)
+    other = {"argv": ["false"], "display_name": "Another", "language": "python"}
+    (tmp_path / "kernels/python3/kernel.json").write_text(json.dumps(other), encoding="utf-8")
+    (tmp_path / "matplotlibrc").write_text(ANOTHER_LOOK, encoding="utf-8")
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.setenv("MATPLOTLIBRC", str(tmp_path))
+    assert outputs() == expected
+
+
+def test_a_page_without_one_of_its_figures_is_refused(tmp_path):
+    page = json.loads((paths.ROOT / "book" / "growth.ipynb").read_text(encoding="utf-8"))
+    assert list(report.missing_figures(page)) == []
+    cell = next(cell for cell in page["cells"] if "figure" in cell["metadata"].get("mystnb", {}))
+    cell["outputs"] = [{"output_type": "execute_result", "data": {"text/plain": "<Axes: >"}, "metadata": {}}]
+    assert list(report.missing_figures(page)) == [cell["metadata"]["mystnb"]["figure"]["name"]]
+
+
+def test_what_a_cell_writes_to_stderr_is_printed_and_not_kept(tmp_path):
+    warning = {"output_type": "stream", "name": "stderr", "text": ["/home/me is not writable\n"]}
+    printed = {"output_type": "stream", "name": "stdout", "text": ["1\n"]}
+    page, sent = {"cells": [{"metadata": {}, "outputs": [warning, printed]}, {"metadata": {}}]}, []
+    report.drop_stderr(page, "page", lambda *message: sent.append(message))
+    assert page["cells"][0]["outputs"] == [printed]
+    assert sent == [("line", "page, stderr: /home/me is not writable")]
+
+
+@pytest.mark.parametrize("more", [[], ["--prepare-only"]])
+def test_papermill_refuses_an_unknown_parameter_and_writes_nothing(tmp_path, more):
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        "notebooks/01_model.ipynb",
+        str(tmp_path / "out.ipynb"),
+        "-p",
+        "x",
+        "1",
+    ]
+    done = subprocess.run([*command, *more], cwd=paths.ROOT, capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 1
+    assert "parameter is 'x', but has to be one of example" in done.stderr
+    assert not any(tmp_path.iterdir())
+
+
 def test_the_pages_show_the_homeworks_numbers(pages):
     words = {name: page.get_text(" ") for name, page in pages.items()}
     for number in ("9,983,872", "201,290", "201,802", "204,554", "2,777,600", "49,984", "11,161,216"):
@@ -143,7 +213,10 @@ def test_the_pages_show_the_homeworks_numbers(pages):
 def test_a_missing_number_stops_the_build(tmp_path):
     book = copy_of_the_book(tmp_path)
     page = book / "03_per_class.ipynb"
-    page.write_text(page.read_text().replace('"application/papermill.record/text/plain"', '"dropped/text"'))
+    page.write_text(
+        page.read_text(encoding="utf-8").replace('"application/papermill.record/text/plain"', '"dropped/text"'),
+        encoding="utf-8",
+    )
     result = build(book, tmp_path)
     assert result.returncode != 0
     assert "No text/plain found in 'accuracy" in result.stdout + result.stderr
@@ -152,9 +225,11 @@ def test_a_missing_number_stops_the_build(tmp_path):
 def test_pages_have_launch_buttons_only_if_the_settings_name_a_repository(tmp_path, pages):
     assert not any(page.select("a[href*='mybinder'], a[href*='github.com']") for page in pages.values())
     book = copy_of_the_book(tmp_path)
-    settings = (book / "_config.yml").read_text()
+    settings = (book / "_config.yml").read_text(encoding="utf-8")
     (book / "_config.yml").unlink()
-    (book / "_config.yml").write_text(settings.replace('url: ""', "url: https://github.com/owner/name"))
+    (book / "_config.yml").write_text(
+        settings.replace('url: ""', "url: https://github.com/owner/name"), encoding="utf-8"
+    )
     assert build(book, tmp_path).returncode == 0
     page = Site(tmp_path / "_build" / "html")["01_model.html"]
     assert page.select("a[href^='https://mybinder.org/v2/gh/owner/name/main?urlpath=lab']")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -67,7 +68,7 @@ def test_numbers_are_the_same_bytes_in_every_build(tmp_path):
     figure = cell(["a,b\n", "1,2\n"], mystnb={"figure": {"name": "fig-x"}})
     notebook = {"cells": [cell("c\n3\n"), {"metadata": {}}, figure]}
     written = report_site.write_numbers(notebook, tmp_path / "numbers", "all.zip")
-    assert {name: path.read_text() for name, path in written.items()} == {"fig-x": "a,b\n1,2\n"}
+    assert {name: path.read_text(encoding="utf-8") for name, path in written.items()} == {"fig-x": "a,b\n1,2\n"}
     bundle = tmp_path / "numbers" / "all.zip"
     with ZipFile(bundle) as archive:
         assert sorted(archive.namelist()) == ["fig-x.csv", "table-1.csv"]
@@ -88,7 +89,7 @@ def test_the_notebook_to_run_has_no_results_and_no_injected_parameters(tmp_path)
         {"cells": cells, "metadata": {"papermill": {}, "kernelspec": {}}}, tmp_path / "a" / "b.ipynb"
     )
     empty = {"outputs": [], "execution_count": None}
-    assert json.loads((tmp_path / "a" / "b.ipynb").read_text()) == {
+    assert json.loads((tmp_path / "a" / "b.ipynb").read_text(encoding="utf-8")) == {
         "cells": [text, cell("n = 1", "parameters", **empty), cell("n", **empty)],
         "metadata": {"kernelspec": {}},
     }
@@ -103,7 +104,7 @@ def test_the_math_font_has_every_character_of_the_formulas(pages):
 
 
 def test_the_icon_font_has_every_icon_of_the_pages(pages):
-    css = (pages.folder / "_static" / "styles" / "pydata-sphinx-theme.css").read_text()
+    css = (pages.folder / "_static" / "styles" / "pydata-sphinx-theme.css").read_text(encoding="utf-8")
     codes = {}
     for names, code in re.findall(r'([^{}]*)\{content:"\\(f\w+)"\}', css):
         codes |= dict.fromkeys(re.findall(r"fa-[\w-]+", names), int(code, 16))
@@ -132,26 +133,45 @@ sphinx:
 """
 
 
-def build_again(book, out):
+def build_again(book, out, *options):
     """Build a book without --all; return the text of each page, script and style sheet."""
-    command = [Path(sys.executable).parent / "jupyter-book", "build", book, "--path-output", out, "-W"]
-    result = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+    command = [Path(sys.executable).parent / "jupyter-book", "build", book, "--path-output", out, "-W", *options]
+    result = subprocess.run([*map(str, command)], capture_output=True, encoding="utf-8", check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     html = out / "_build" / "html"
-    return {path.name: path.read_text() for path in html.rglob("*") if path.suffix in (".html", ".css", ".js")}
+    return {
+        path.name: path.read_text(encoding="utf-8")
+        for path in html.rglob("*")
+        if path.suffix in (".html", ".css", ".js")
+    }
 
 
-def test_an_incremental_build_edits_only_the_pages_that_sphinx_wrote(tmp_path):
+@pytest.fixture
+def two_pages(tmp_path):
+    """Return a small book."""
     book = tmp_path / "book"
     book.mkdir()
-    (book / "_config.yml").write_text(CONFIG.format(extension=paths.ROOT / "book" / "_ext"))
-    (book / "_toc.yml").write_text("format: jb-book\nroot: index\nchapters: [file: other]\n")
-    (book / "index.md").write_text("# First\n\nNothing yet.\n")
-    (book / "other.md").write_text("# Second\n\nThe sum $a ± b$ is 5 %.\n")
+    (book / "_config.yml").write_text(CONFIG.format(extension=paths.ROOT / "book" / "_ext"), encoding="utf-8")
+    (book / "_toc.yml").write_text("format: jb-book\nroot: index\nchapters: [file: other]\n", encoding="utf-8")
+    (book / "index.md").write_text("# First\n\nNothing yet.\n", encoding="utf-8")
+    (book / "other.md").write_text("# Second\n\nThe sum $a ± b$ is 5 %.\n", encoding="utf-8")
+    return book
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("builder", ["dirhtml", "singlehtml"])
+def test_with_nothing_to_do_every_builder_ends_well(two_pages, tmp_path, builder):
+    for _ in range(2):
+        build_again(two_pages, tmp_path, "--builder", builder)
+
+
+def test_an_incremental_build_edits_only_the_pages_that_sphinx_wrote(two_pages, tmp_path):
+    book = two_pages
     assert build(book, tmp_path).returncode == 0
     first = build_again(book, tmp_path)
+    shutil.rmtree(tmp_path / "_build" / ".doctrees")  # make html keeps the pages only
     assert build_again(book, tmp_path) == first
-    (book / "index.md").write_text("# First\n\nThe ratio $a ÷ b$.\n")
+    (book / "index.md").write_text("# First\n\nThe ratio $a ÷ b$.\n", encoding="utf-8")
     changed = build_again(book, tmp_path)
     assert changed["other.html"] == first["other.html"]
     for name in ("index.html", "other.html", "search.html"):

@@ -74,7 +74,7 @@ def test_the_summary_follows_from_what_the_sections_write(monkeypatch, tmp_path)
     raced = {"ours": speed.race_ours(bench, [0, 1]), "usual": speed.race_usual(bench, [0, 1]), "warm": []}
     results["time"] = {"raced": raced, "target": speed.TARGET}
     for name, result in results.items():
-        (tmp_path / f"speed-a-gpu-{name}.json").write_text(json.dumps(result))
+        (tmp_path / f"speed-a-gpu-{name}.json").write_text(json.dumps(result), encoding="utf-8")
     figures = summary.summary_of(tmp_path)["a-gpu"]
     assert set(figures) == set(summary.summary_of(summary.RESULTS)["cpu"])
     for figure in figures.values():
@@ -82,7 +82,9 @@ def test_the_summary_follows_from_what_the_sections_write(monkeypatch, tmp_path)
 
 
 def test_the_committed_summary_follows_from_the_committed_results():
-    assert json.loads((summary.RESULTS / "summary.json").read_text()) == summary.summary_of(summary.RESULTS)
+    assert json.loads((summary.RESULTS / "summary.json").read_text(encoding="utf-8")) == summary.summary_of(
+        summary.RESULTS
+    )
 
 
 def test_an_epoch_is_the_engines_and_not_its_forward_and_backward_passes():

@@ -50,7 +50,7 @@ def make_study(tmp_path):
     def write(text=HEAD, test="never"):
         path = tmp_path / "studies" / "tried.yaml"
         path.parent.mkdir(exist_ok=True)
-        path.write_text(text.format(test=test))
+        path.write_text(text.format(test=test), encoding="utf-8")
         return study.load(str(path))
 
     return write
@@ -108,7 +108,7 @@ def run_all(made):
 
 
 def rows_of(table):
-    with table.open(newline="") as file:
+    with table.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -309,7 +309,7 @@ def test_the_progress_of_jobs_is_read_from_locks_notes_and_runs(make_study):
     made = make_study(FLIPPED)
     first, second, third, _ = made.jobs
     made.run(first)
-    made.note(second).write_text("On n1: an error.\n")
+    made.note(second).write_text("On n1: an error.\n", encoding="utf-8")
     with made.lock(third):
         state = made.state(made.jobs)
     assert (state.done, state.running, state.failed) == (1, 1, {second: "On n1: an error."})
@@ -418,7 +418,7 @@ def test_the_remaining_time_counts_the_jobs_that_run_in_parallel(make_study, mon
 def test_a_wrong_study_gets_one_sentence_and_leaves_nothing(tmp_path, command, old, new, sentence):
     assert old in HEAD
     path = tmp_path / "tried.yaml"
-    path.write_text(HEAD.replace(old, new).format(test="never"))
+    path.write_text(HEAD.replace(old, new).format(test="never"), encoding="utf-8")
     said = command("run", path)
     assert sentence in said
     assert "\n" not in said
@@ -460,29 +460,29 @@ def test_a_damaged_table_gets_one_sentence_and_stays_as_it_is(make_study, old, n
         assert old in whole
         damaged = whole.replace(old, new, 1)
     made.table.parent.mkdir()
-    made.table.write_text(damaged)
+    made.table.write_text(damaged, encoding="utf-8")
     made = make_study(HEAD.replace("curves: true", "curves: false"))
     for action in (made.gather, partial(tool.plan, str(made.path)), partial(made.run, made.jobs[0])):
         with pytest.raises(ValueError, match=re.escape(sentence)) as error:
             action()
         assert str(error.value).startswith(f"{made.table} cannot be read (")
         assert str(error.value).endswith(f"): {study.REMEDY}")
-    assert made.table.read_text() == damaged
+    assert made.table.read_text(encoding="utf-8") == damaged
 
 
 def test_a_table_by_epoch_that_lacks_epochs_gets_one_sentence(make_study):
     made = make_study()
     run_all(made)
-    lines = made.epochs_table.read_text().splitlines(keepends=True)
-    made.epochs_table.write_text("".join(lines[:3] + lines[4:]))
+    lines = made.epochs_table.read_text(encoding="utf-8").splitlines(keepends=True)
+    made.epochs_table.write_text("".join(lines[:3] + lines[4:]), encoding="utf-8")
     sentence = rf"epochs of {made.runs[1][1].digest} is \[2\], but has to be 1 to 2, or no row of that run"
     with pytest.raises(ValueError, match=sentence):
         make_study().gather()
-    made.epochs_table.write_text("".join(lines[:3] + lines[5:]))  # none of that run's rows are left
+    made.epochs_table.write_text("".join(lines[:3] + lines[5:]), encoding="utf-8")  # none of that run's rows are left
     again = make_study()
     assert [again.missing(job) for job in again.jobs] == [[], []]  # its finished run is still there
     again.gather()
-    assert made.epochs_table.read_text() == "".join(lines)
+    assert made.epochs_table.read_text(encoding="utf-8") == "".join(lines)
 
 
 def test_a_table_that_does_not_fit_on_the_disk_is_left_as_it_was(make_study, monkeypatch, command):
@@ -490,7 +490,7 @@ def test_a_table_that_does_not_fit_on_the_disk_is_left_as_it_was(make_study, mon
     more = make_study(FLIPPED)
     for job in more.jobs:
         more.run(job)
-    before = more.table.read_text(), more.epochs_table.read_text()
+    before = more.table.read_text(encoding="utf-8"), more.epochs_table.read_text(encoding="utf-8")
 
     class Full:
         def __init__(self, *_, **__):
@@ -502,7 +502,7 @@ def test_a_table_that_does_not_fit_on_the_disk_is_left_as_it_was(make_study, mon
     with monkeypatch.context() as full:
         full.setattr(study.csv, "writer", Full)
         assert command("gather", more.path).startswith("No space left on device. ")
-    assert (more.table.read_text(), more.epochs_table.read_text()) == before
+    assert (more.table.read_text(encoding="utf-8"), more.epochs_table.read_text(encoding="utf-8")) == before
     assert not list(more.table.parent.glob("*.part"))
     more.gather()
     assert len(rows_of(more.table)) == 6
@@ -533,7 +533,7 @@ def test_an_unexpected_error_of_a_job_is_noted_with_the_node_and_shown_in_full(m
     monkeypatch.setenv("SLURMD_NODENAME", "n7")
     with pytest.raises(RuntimeError, match="CUDA error"):
         tool.job(str(made.path), made.jobs[0].name)
-    assert made.note(made.jobs[0]).read_text() == "On n7: CUDA error: unspecified launch failure\n"
+    assert made.note(made.jobs[0]).read_text(encoding="utf-8") == "On n7: CUDA error: unspecified launch failure\n"
 
 
 def test_an_unknown_job_gets_one_sentence(make_study, command):
@@ -559,7 +559,7 @@ def test_the_scheduler_is_read_from_snakemakes_options_and_profile(tmp_path, mon
     assert tool.executor(["--profile", "studies/slurm"]) == "slurm"
     with pytest.raises(tool.UserError, match=r"--profile is 'nowhere', but has to be a folder that holds config.yaml"):
         tool.executor(["--profile", "nowhere"])
-    (tmp_path / "config.yaml").write_text("- slurm\n")
+    (tmp_path / "config.yaml").write_text("- slurm\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"config.yaml holds \['slurm'\], but has to hold executor\."):
         tool.executor(["--profile", str(tmp_path)])
 
@@ -572,7 +572,9 @@ def test_an_unreachable_scheduler_gets_one_sentence(make_study, tmp_path, monkey
     monkeypatch.setenv("PATH", str(tools))
     said = command("run", made.path, "--executor", "slurm")
     assert said == "Slurm cannot be reached: its commands (sbatch, sinfo) are not on this machine."
-    (tools / "sinfo").write_text("#!/bin/sh\necho 'Unable to contact slurm controller (connect failure)' >&2\nexit 1\n")
+    (tools / "sinfo").write_text(
+        "#!/bin/sh\necho 'Unable to contact slurm controller (connect failure)' >&2\nexit 1\n", encoding="utf-8"
+    )
     (tools / "sinfo").chmod(0o755)
     reason = "Unable to contact slurm controller (connect failure)"
     said = command("run", made.path, "--executor", "slurm")

@@ -31,9 +31,9 @@ def published(tmp_path_factory):
         (root / folder).mkdir(parents=True)
     for file in ("studies/recipe.yaml", TABLE):
         shutil.copy(paths.ROOT / file, root / file)
-    (root / "profiles/mine.yaml").write_text("page: {n: 2}\n")
-    (root / "book/prose.md").write_text("The loss is {glue:text}`page.ipynb::loss:.2f`.\n")
-    (root / ".hidden.json").write_text("1")
+    (root / "profiles/mine.yaml").write_text("page: {n: 2}\n", encoding="utf-8")
+    (root / "book/prose.md").write_text("The loss is {glue:text}`page.ipynb::loss:.2f`.\n", encoding="utf-8")
+    (root / ".hidden.json").write_text("1", encoding="utf-8")
     cell, tagged = nbformat.v4.new_code_cell, {"tags": ["parameters"]}
     notebook = nbformat.v4.new_notebook(cells=[cell("n: int = 1", metadata=tagged), cell(CODE)])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -42,7 +42,7 @@ def published(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         use(root, patch)
         train(config, root / "build/mine/runs/report", device="cpu", compiled=False, progress=lambda _: None)
-        report.execute("mine", "page")
+        report.execute("mine", ["page"])
         report.publish("mine")
     return root
 
@@ -85,9 +85,9 @@ def test_what_the_tools_publish_passes_and_its_pages_record_just_the_data_files_
     ],
 )
 def test_a_change_is_found(project, file, old, new, sentence):
-    content = (project / file).read_text()
+    content = (project / file).read_text(encoding="utf-8")
     assert old in content
-    (project / file).write_text(content.replace(old, new, 1))
+    (project / file).write_text(content.replace(old, new, 1), encoding="utf-8")
     failures = verify.verify()
     assert any(sentence in failure for failure in failures), failures
 
@@ -97,7 +97,7 @@ def test_a_changed_weight_with_new_checksums_is_found(project):
     tensors = safetensors.torch.load_file(run / "model.safetensors")
     next(iter(tensors.values())).view(-1)[0] += 1
     (run / "model.safetensors").write_bytes(safetensors.torch.save(tensors))
-    manifest = json.loads((run / "manifest.json").read_text())
+    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
     runs.write_json(run / "manifest.json", manifest | {"weights_sha256": runs.sha256(run / "model.safetensors")})
     runs.write_sums(run)
     assert any("The weights of runs/report give loss" in failure for failure in verify.verify())
@@ -108,3 +108,22 @@ def test_a_data_file_that_is_not_committed_is_found(project):
         command = ["git", "-C", project, "-c", "user.name=a", "-c", "user.email=a@example.org", *arguments]
         subprocess.run(command, check=True, capture_output=True)
     assert verify.verify() == ["runs/report/metrics.json is not as committed: restore or commit it."]
+
+
+def test_in_a_shallow_clone_and_without_git_the_checks_that_are_possible_hold(project, tmp_path, monkeypatch, capsys):
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "init.defaultBranch=main"]
+    for arguments in (
+        ["init", "."],
+        ["add", "."],
+        ["commit", "-m", "first"],
+        ["commit", "--allow-empty", "-m", "second"],
+    ):
+        subprocess.run([*git, "-C", project, *arguments], check=True, capture_output=True)
+    clone = tmp_path / "shallow"
+    subprocess.run([*git, "clone", "--depth", "1", f"file://{project}", clone], check=True, capture_output=True)
+    use(clone, monkeypatch)
+    assert verify.verify() == []
+    assert "2 data files are those that the pages were executed on, and committed" in capsys.readouterr().out
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert verify.verify() == []
+    assert "whether they are committed is not known without git" in capsys.readouterr().out

@@ -38,7 +38,7 @@ def hashes(log: Path, root: Path, output_root: Path) -> dict[str, str]:
         output_root: the folder of the rerun, whose ``runs/`` becomes the project's.
     """
     found = {}
-    for line in log.read_text().splitlines():
+    for line in log.read_text(encoding="utf-8").splitlines():
         path = Path(line)
         base = output_root if path.is_relative_to(output_root) else root
         parts = path.relative_to(base).parts if path.is_relative_to(base) else ()

@@ -62,7 +62,7 @@ def open_page(width: int, height: int) -> Iterator[Page]:
 
 def order() -> list[tuple[str | None, str]]:
     """Return the book's pages in order: the title of the part that a page starts, or None, and the page's name."""
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
     pages: list[tuple[str | None, str]] = [(None, toc["root"])]
     for part in toc["parts"]:
         for i, chapter in enumerate(part["chapters"]):
@@ -100,7 +100,7 @@ def make(site: Path, target: Path) -> int:
     missing = [name for _, name in order() if not (site / f"{name}.html").is_file()]
     if missing:
         raise UserError(f"{site} has no page {missing[0]}: run make html first.")
-    title = yaml.safe_load((ROOT / "_config.yml").read_text())["title"]
+    title = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["title"]
     writer = PdfWriter()
     with tempfile.TemporaryDirectory() as folder, open_page(658, 1000) as page:
         scratch = Path(folder)
@@ -141,7 +141,7 @@ def cover(title: str, chapters: list[Chapter]) -> str:
     for chapter in chapters:
         contents += f'<li class="part">{chapter.part}</li>' if chapter.part else ""
         contents += f"<li><span>{chapter.title}</span><span>{chapter.number}</span></li>"
-    picture = (ROOT / "book" / "_static" / "favicon.svg").read_text()
+    picture = (ROOT / "book" / "_static" / "favicon.svg").read_text(encoding="utf-8")
     return COVER.format(title=title, picture=picture, contents=contents)
 
 
@@ -178,11 +178,11 @@ def link(site: Path, target: Path, count: int) -> None:
     """Copy the PDF into `site`, and append a link to it to the first page."""
     shutil.copyfile(target, site / "report.pdf")
     first = site / "index.html"
-    page = BeautifulSoup(first.read_text(), "html.parser")
+    page = BeautifulSoup(first.read_text(encoding="utf-8"), "html.parser")
     anchor = page.new_tag("a", href="report.pdf")
     anchor.string = f"one PDF of {count} pages"
     page.select(".page-notebook")[0].extend([" The whole report is also ", anchor, "."])
-    first.write_text(str(page))
+    first.write_text(str(page), encoding="utf-8")
 
 
 def main() -> None:

@@ -9,14 +9,15 @@ import fcntl
 import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import inputs
+import pool
 from command import UserError, exit_on_user_error
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,7 +35,7 @@ def profile(name: str) -> dict[str, dict[str, Any]]:
     if name not in profiles:
         raise UserError(f"PROFILE is {name!r}, but has to be one of {', '.join(profiles)}.")
     try:
-        sections = yaml.safe_load(profiles[name].read_text())
+        sections = yaml.safe_load(profiles[name].read_text(encoding="utf-8"))
         if not isinstance(sections, dict):
             raise ValueError(f"it is {sections!r}, but has to hold notebooks with their parameters.")
         return {notebook: parameters(notebook, section) for notebook, section in sections.items()}
@@ -80,8 +81,17 @@ def recipe(name: str) -> dict[str, Any]:
 # ---- pages ---------------------------------------------------------------------------------------------------------
 
 
-def execute(name: str, notebook: str) -> None:
-    """Execute a notebook into build/PROFILE/book/; the page is complete or not written."""
+def execute(name: str, notebooks: list[str]) -> None:
+    """Execute notebooks into build/PROFILE/book/, two at a time; a page is complete or not written."""
+    import_module("papermill")  # once for all pages
+    at_once = min(2, len(notebooks))
+    if at_once > 1:  # the kernels share the cores
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // at_once)))
+    pool.run(lambda notebook, send: execute_one(name, notebook, send), notebooks, at_once)
+
+
+def execute_one(name: str, notebook: str, send: pool.Send) -> None:
+    """Execute a notebook into build/PROFILE/book/."""
     output_root = ROOT / "build" / name
     source, page = ROOT / "notebooks" / f"{notebook}.ipynb", output_root / "book" / f"{notebook}.ipynb"
     read_page(source)
@@ -90,30 +100,40 @@ def execute(name: str, notebook: str) -> None:
     for folder in (scratch.parent, page.parent):
         folder.mkdir(parents=True, exist_ok=True)
     os.environ["REPORT_HOME"] = str(output_root)
-    print(f"{notebook}  {', '.join(f'{key}={value!r}' for key, value in given.items())}", flush=True)
+    send("line", f"{notebook}  {', '.join(f'{key}={value!r}' for key, value in given.items())}".rstrip())
     log = scratch.with_suffix(".inputs")
-    run_papermill(source, scratch, given, inputs.kernel_option(log))
+    run_papermill(source, scratch, given, inputs.kernel_option(log), send)
     made = read_page(scratch)
     about = made["metadata"]["papermill"]
     about["input_path"], about["output_path"] = f"notebooks/{page.name}", f"book/{page.name}"
     made["metadata"]["vitlib"] = {"inputs": inputs.hashes(log, ROOT, output_root)}
-    for cell in made["cells"]:
-        if "nbval-ignore-output" in cell_tags(cell):  # compilers print paths of this machine to stderr
-            cell["outputs"] = [output for output in cell["outputs"] if output.get("name") != "stderr"]
-    scratch.write_text(json.dumps(made, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+    drop_stderr(made, notebook, send)
+    scratch.write_text(json.dumps(made, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
     scratch.replace(page)
     log.unlink()
-    print(f"  done in {about['duration']:.0f} s", flush=True)
+    send("line", f"{notebook}  done in {about['duration']:.0f} s")
 
 
-def run_papermill(source: Path, target: Path, given: dict[str, Any], option: str) -> None:
+def drop_stderr(page: dict[str, Any], notebook: str, send: pool.Send) -> None:
+    """Remove what cells wrote to stderr, which names folders of this machine, and print the warnings among it."""
+    for cell in page["cells"]:
+        outputs = cell.get("outputs", [])
+        errors = [output for output in outputs if output.get("name") == "stderr"]
+        if errors:
+            cell["outputs"] = [output for output in outputs if output not in errors]
+            if "nbval-ignore-output" not in cell_tags(cell):  # compilers write there
+                send("line", f"{notebook}, stderr: {''.join(''.join(output['text']) for output in errors).strip()}")
+
+
+def run_papermill(source: Path, target: Path, given: dict[str, Any], option: str, send: pool.Send) -> None:
     """Execute a notebook with papermill and an option for its kernel; UserError if a cell fails or it is stopped."""
     import papermill
     from click import ClickException
     from nbclient.exceptions import DeadKernelError
 
     trains = "device" in papermill.inspect_notebook(str(source))  # print its progress; other pages print results
-    bar = {"bar_format": "  cell {n_fmt} of {total_fmt}  {elapsed}", "leave": False}
+    states = SimpleNamespace(write=lambda text: send("state", text.strip()), flush=lambda: None)
+    lines = SimpleNamespace(write=lambda text: send_lines(text, send), flush=lambda: None)
     try:
         papermill.execute_notebook(
             str(source),
@@ -121,8 +141,8 @@ def run_papermill(source: Path, target: Path, given: dict[str, Any], option: str
             parameters=given,
             kernel_name="python3",
             cwd=str(ROOT),
-            stdout_file=SimpleNamespace(write=print_lines, flush=sys.stdout.flush) if trains else None,
-            progress_bar=bar if sys.stderr.isatty() else False,
+            stdout_file=lines if trains else None,
+            progress_bar={"bar_format": "cell {n_fmt} of {total_fmt}", "leave": False, "file": states},
             extra_arguments=["--IPKernelApp.log_level=CRITICAL", option],  # no message when the kernel is interrupted
         )
     except papermill.PapermillExecutionError as error:
@@ -137,19 +157,17 @@ def run_papermill(source: Path, target: Path, given: dict[str, Any], option: str
         ) from error
 
 
-def print_lines(text: str) -> None:
-    """Print the lines of `text` above the progress bar."""
-    from tqdm import tqdm
-
+def send_lines(text: str, send: pool.Send) -> None:
+    """Send each line of `text` that is not empty."""
     for line in text.splitlines():
         if line.strip():
-            tqdm.write(f"    {line}", file=sys.stdout)
+            send("line", f"    {line}")
 
 
 def read_page(path: Path) -> dict[str, Any]:
     """Return a notebook that has metadata and cells; UserError if it is damaged or missing."""
     try:
-        page = json.loads(path.read_text())
+        page = json.loads(path.read_text(encoding="utf-8"))
         for cell in page["cells"]:
             "".join(cell["source"])
             cell_tags(cell)
@@ -187,8 +205,19 @@ def page_failures(page: Path, source: Path) -> Iterator[str]:
     counts = [cell.get("execution_count") for cell in made["cells"] if cell["cell_type"] == "code"]
     if about.get("exception", True) or None in counts:
         yield f"{relative(page)} was not executed to its end: {remedy}."
+    for name in missing_figures(made):
+        yield f"{relative(page)} lacks its figure {name}: {remedy}."
     if not isinstance(made["metadata"].get("vitlib", {}).get("inputs"), dict):
         yield f"{relative(page)} has no record of the data files that it was executed on: {remedy}."
+
+
+def missing_figures(page: dict[str, Any]) -> Iterator[str]:
+    """Yield the name of each figure whose cell shows no picture."""
+    for cell in page["cells"]:
+        figure = cell["metadata"].get("mystnb", {}).get("figure")
+        shown = {kind for output in cell.get("outputs", []) for kind in output.get("data", {})}
+        if figure and not shown & {"image/svg+xml", "image/png", "text/html"}:
+            yield figure.get("name", "without a name")
 
 
 # ---- around the pages ----------------------------------------------------------------------------------------------
@@ -283,14 +312,14 @@ def main() -> None:
     for name, run, about, *arguments in (
         ("data", fetch, "fetch and verify Fashion-MNIST"),
         ("check", profile, "check a profile", "name"),
-        ("execute", execute, "execute a notebook with a profile", "name", "notebook"),
+        ("execute", execute, "execute notebooks with a profile", "name", "notebooks"),
         ("summary", summarise, "print the result of a rerun", "name"),
         ("publish", publish, "replace the published pages and run by a rerun's", "name"),
         ("locked", locked, "run a command that holds a lock on a folder", "folder"),
     ):
         command = commands.add_parser(name, help=about)
         for argument in arguments:
-            command.add_argument(argument)
+            command.add_argument(argument, nargs="+" if argument == "notebooks" else None)
         command.set_defaults(run=run)
     command.add_argument("command", nargs=argparse.REMAINDER)
     given = vars(parser.parse_args())

@@ -72,7 +72,7 @@ def run(name: str, options: Sequence[str]) -> None:
         if executor(options) == "slurm":
             require_slurm()
         study.work.mkdir(parents=True, exist_ok=True)
-        with (study.work / "lock").open("w") as lock:
+        with (study.work / "lock").open("w", encoding="utf-8") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -99,7 +99,7 @@ def run_snakemake(study: Study, jobs: Sequence[Job], options: Sequence[str], loc
     command = snakemake_command(study, jobs, options)
     log = study.work / "snakemake.log"
     print(f"  Snakemake's output: {paths.relative(log)}", flush=True)
-    with log.open("a") as output:
+    with log.open("a", encoding="utf-8") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=[lock], start_new_session=True
         )
@@ -111,7 +111,7 @@ def run_snakemake(study: Study, jobs: Sequence[Job], options: Sequence[str], loc
             process.wait()
             raise
     if process.returncode == 2:
-        message = log.read_text().strip().splitlines()[-1]
+        message = log.read_text(encoding="utf-8").strip().splitlines()[-1]
         raise UserError(f"Snakemake does not know these options ({message}): nothing was started.")
 
 
@@ -190,7 +190,7 @@ def job(name: str, which: str) -> None:
     except Exception as error:
         sentence = describe(error)
         with suppress(OSError):
-            study.note(job).write_text(f"{sentence}\n")
+            study.note(job).write_text(f"{sentence}\n", encoding="utf-8")
         if isinstance(error, ValueError | DataError | OSError | FloatingPointError) or is_disk_full(error):
             raise UserError(sentence) from error
         raise
@@ -238,7 +238,7 @@ def require_slurm() -> None:
     if shutil.which("sinfo") is None:
         raise UserError("Slurm cannot be reached: its commands (sbatch, sinfo) are not on this machine.")
     try:
-        answer = subprocess.run(["sinfo", "--noheader"], capture_output=True, text=True, timeout=60, check=False)
+        answer = subprocess.run(["sinfo", "--noheader"], capture_output=True, encoding="utf-8", timeout=60, check=False)
         complaint = answer.stderr.strip().splitlines()[-1:] if answer.returncode else []
     except subprocess.TimeoutExpired:
         complaint = ["sinfo does not answer within a minute"]

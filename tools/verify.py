@@ -66,7 +66,7 @@ def check_inputs(pages: Pages, fail: Fail) -> str:
 def git(*arguments: str) -> list[str]:
     """Return the lines that git prints about the project, none if it fails."""
     try:
-        done = subprocess.run(["git", "-C", paths.ROOT, *arguments], capture_output=True, text=True, check=True)
+        done = subprocess.run(["git", "-C", paths.ROOT, *arguments], capture_output=True, encoding="utf-8", check=True)
     except (OSError, subprocess.CalledProcessError):
         return []
     return done.stdout.splitlines()
@@ -101,7 +101,7 @@ def check_quotes(pages: Pages, fail: Fail) -> str:
     """Check that each number that a page quotes is glued by the page that it names."""
     keys, quotes = {name: glued(page) for name, page in pages.items()}, 0
     for path in sorted((paths.ROOT / "book").glob("*.*")):
-        found = {*GLUED.findall(path.read_text())} if path.suffix in (".md", ".ipynb") else set()
+        found = {*GLUED.findall(path.read_text(encoding="utf-8"))} if path.suffix in (".md", ".ipynb") else set()
         for page, key in sorted(found):
             if key not in keys.get(page.removesuffix(".ipynb") or path.stem, {}):
                 fail(f"{paths.relative(path)} quotes {key} of {page or path.name}, which does not glue it.")

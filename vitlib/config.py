@@ -52,7 +52,11 @@ def explain(error: ValidationError, known: Iterable[str]) -> str:
         return f"setting is {name!r}, but has to be one of {', '.join(sorted(known))}."
     if first["type"] == "missing":
         return f"{name} is missing, but has to be given."
-    return f"{name} is {first['input']!r}, but has to {re.sub(r'^.*? should ', '', first['msg'])}."
+    given = first["input"]
+    sentence = f"{name} is {given!r}, but has to {re.sub(r'^.*? should ', '', first['msg'])}"
+    if isinstance(given, str) and re.fullmatch(r"[-+]?(\d+\.?|\d*\.\d+)[eE][-+]?\d+", given):
+        return f"{sentence} (YAML reads {given} as text: write {float(given):.1e})."
+    return f"{sentence}."
 
 
 T = TypeVar("T")

@@ -41,8 +41,27 @@ class DataError(RuntimeError):
 
 
 def default_root() -> Path:
-    """Return the folder of the data: ``$FASHION_MNIST`` if that is set, otherwise ``.data/`` in the project."""
-    return paths.ROOT / (os.environ.get("FASHION_MNIST") or ".data")
+    """Return the folder of the data: ``$FASHION_MNIST`` if that is set, otherwise ``.data/`` in the project.
+
+    A relative one is taken from the project's root, as pages run in several folders.
+    """
+    return paths.ROOT / _expanded(os.environ.get("FASHION_MNIST") or ".data")
+
+
+def _expanded(folder: str | Path) -> Path:
+    """Return a folder with ``~`` and ``$VARIABLES`` replaced; DataError if one of them is unknown."""
+    expanded = os.path.expandvars(folder)
+    try:
+        if "$" not in expanded:
+            return Path(expanded).expanduser()
+    except RuntimeError:  # no such user
+        pass
+    raise DataError(f"The folder of the data is {str(folder)!r}, but has to name known users and variables only.")
+
+
+def _folder(root: str | Path | None) -> Path:
+    """Return the folder that an argument `root` means."""
+    return default_root() if root is None else _expanded(root).absolute()
 
 
 def load(split: str, root: str | Path | None = None) -> tuple[Tensor, Tensor]:
@@ -51,8 +70,8 @@ def load(split: str, root: str | Path | None = None) -> tuple[Tensor, Tensor]:
     Args:
         split: ``"train"`` (60,000 images) or ``"test"`` (10,000).
         root: folder of the four IDX files, plain or gzipped, directly or in torchvision's layout
-            (``FashionMNIST/raw``). Missing files are downloaded into it. A relative path is taken from the project's
-            root; the default is `default_root`.
+            (``FashionMNIST/raw``). Missing files are downloaded into it. As in torchvision, ``~`` is the home folder
+            and a relative path is taken from the working directory; the default is `default_root`.
 
     Returns:
         Images as uint8 (N, 28, 28), 0 black to 255 white, and labels as int64 (N,), 0 to 9 as in `CLASSES`.
@@ -64,7 +83,7 @@ def load(split: str, root: str | Path | None = None) -> tuple[Tensor, Tensor]:
     if split not in _SPLITS:
         raise ValueError(f"split is {split!r}, but has to be 'train' or 'test'.")
     images, labels = (f"{_SPLITS[split]}-images-idx3-ubyte", f"{_SPLITS[split]}-labels-idx1-ubyte")
-    content = _read([images, labels], paths.ROOT / root if root is not None else default_root())
+    content = _read([images, labels], _folder(root))
     pixels = torch.frombuffer(content[images], dtype=torch.uint8, offset=_HEADER["images"])
     return (
         pixels.view(-1, 28, 28),
@@ -74,13 +93,26 @@ def load(split: str, root: str | Path | None = None) -> tuple[Tensor, Tensor]:
 
 def origin(root: str | Path | None = None) -> str:
     """Return where the data lies and where it came from, as text for a message."""
-    folder = paths.ROOT / root if root is not None else default_root()
+    folder = _folder(root)
     note = folder / "FashionMNIST" / "source.txt"
-    return f"{paths.relative(folder)}, from {note.read_text().strip()}" if note.is_file() else paths.relative(folder)
+    return (
+        f"{paths.relative(folder)}, from {note.read_text(encoding='utf-8').strip()}"
+        if note.is_file()
+        else paths.relative(folder)
+    )
+
+
+def require_images(images: Tensor, side: int = 28) -> None:
+    """Raise a ValueError unless `images` are uint8 (N, `side`, `side`): values of 0 to 1 would look almost black."""
+    if images.dtype != torch.uint8 or images.shape[1:] != (side, side) or images.ndim != 3:
+        raise ValueError(
+            f"images are {str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}, but have to be uint8 "
+            f"(N, {side}, {side}), 0 black to 255 white; for ToTensor's x that is (255 * x).round().byte().squeeze(1)."
+        )
 
 
 def normalise(images: Tensor) -> Tensor:
-    """Return uint8 images (..., 28, 28) as float32 with the training set's mean 0 and standard deviation 1."""
+    """Return images (..., 28, 28) of 0 to 255 as float32 with the training set's mean 0 and standard deviation 1."""
     return (images.float() / 255 - MEAN) / STD
 
 
@@ -168,7 +200,7 @@ def _fetch(root: Path, rejected: list[str]) -> None:
             for name, data in content.items():
                 (Path(scratch) / name).write_bytes(data)
                 (Path(scratch) / name).replace(raw / name)
-            (raw.parent / "source.txt").write_text(f"{source}\n")
+            (raw.parent / "source.txt").write_text(f"{source}\n", encoding="utf-8")
             print(f"Fashion-MNIST: from {source}, checksums verified, kept in {paths.relative(raw)}.", flush=True)
             return
     raise DataError(
@@ -203,6 +235,6 @@ def download_from_debian(scratch: Path) -> Path:
 
 
 def _run(command: list[str], folder: Path) -> None:
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    result = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", timeout=300)
     if result.returncode:
         raise RuntimeError(result.stderr.strip().splitlines()[-1] if result.stderr.strip() else "it failed")

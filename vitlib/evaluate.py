@@ -131,8 +131,10 @@ def evaluate(
         dtype: of the arithmetic; anything but float64 is faster, and good enough for a progress report.
 
     Raises:
-        ValueError: `images` and `labels` differ in length or are empty.
+        ValueError: `images` and `labels` differ in length or are empty, or `images` have another type, as float images
+            of 0 to 1 do, or another shape.
     """
+    data.require_images(images)
     if not 0 < len(images) == len(labels):
         raise ValueError(f"images are {len(images)} and labels {len(labels)}, but have to be equally many, at least 1.")
     network = model if isinstance(model, nn.Module) else model.model

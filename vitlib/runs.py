@@ -133,7 +133,12 @@ class Run:
         return model.eval()
 
     def predict(self, images: Tensor) -> Tensor:
-        """Return the logits (N, Y) float32 of uint8 images (N, 28, 28); they are normalised here."""
+        """Return the logits (N, Y) float32 of uint8 images (N, 28, 28), which are normalised here.
+
+        Raises:
+            ValueError: the images have another type, as float images of 0 to 1 do, or another shape.
+        """
+        data.require_images(images, self.config.model.image_size)
         with torch.inference_mode():
             return self.model(data.normalise(images).unsqueeze(1))
 
@@ -170,7 +175,7 @@ def load_run(path: str | Path) -> Run:
     with reading(path / "metrics.json") as file:
         metrics = _metrics(file, config)
     with reading(path / "manifest.json") as file:
-        manifest = Manifest(**json.loads(file.read_text())).model_dump()
+        manifest = Manifest(**json.loads(file.read_text(encoding="utf-8"))).model_dump()
         noted = manifest["digest"], manifest["weights_sha256"]
         wanted = config.digest, sums["model.safetensors"]
         require(noted == wanted, "digest and weights_sha256", noted, f"{wanted}, as in the files beside it")
@@ -181,7 +186,7 @@ def load_run(path: str | Path) -> Run:
 def read_config(path: Path) -> TrainConfig:
     """Return the settings in a run's ``config.json``; ValueError where they cannot be read."""
     with reading(path) as file:
-        return TrainConfig.from_dict(json.loads(file.read_text()))
+        return TrainConfig.from_dict(json.loads(file.read_text(encoding="utf-8")))
 
 
 @contextmanager
@@ -197,7 +202,7 @@ def reading(path: Path, remedy: str = REMEDY) -> Iterator[Path]:
 
 
 def _history(path: Path, config: TrainConfig) -> list[dict[str, Any]]:
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         rows = [{key: json.loads(value) for key, value in row.items()} for row in csv.DictReader(file)]
     history = [Epoch(**row).model_dump() for row in rows]
     epochs = [row["epoch"] for row in history]
@@ -215,7 +220,7 @@ def _require_validation(name: str, value: object, config: TrainConfig) -> None:
 
 
 def _metrics(path: Path, config: TrainConfig) -> dict[str, Any]:
-    values = json.loads(path.read_text())
+    values = json.loads(path.read_text(encoding="utf-8"))
     validation = Metrics(**values).validation
     _require_validation("validation", validation, config)
     tested = set(values) - {"validation"}  # nothing in a run with test="never"
@@ -244,7 +249,7 @@ def save_run(
     tensors = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
     (scratch / "model.safetensors").write_bytes(safetensors.torch.save(tensors))
     manifest = manifest | {"weights_sha256": sha256(scratch / "model.safetensors")}
-    with (scratch / "history.csv").open("w", newline="") as file:
+    with (scratch / "history.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, history[0].keys(), lineterminator="\n")
         writer.writeheader()
         writer.writerows(history)
@@ -265,11 +270,11 @@ def sha256(path: Path) -> str:
 
 def write_sums(folder: Path) -> None:
     """Write the checksums of a run's files beside them."""
-    (folder / SUMS).write_text("".join(f"{sha256(folder / name)}  {name}\n" for name in CONTENT))
+    (folder / SUMS).write_text("".join(f"{sha256(folder / name)}  {name}\n" for name in CONTENT), encoding="utf-8")
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """Write JSON a person can read, whole or not at all."""
     scratch = path.with_name(path.name + ".part")
-    scratch.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+    scratch.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     scratch.replace(path)

@@ -248,10 +248,10 @@ def write_numbers(notebook: dict[str, Any], folder: Path, bundle: str) -> dict[s
             else:
                 path = folder / f"table-{len(tables) + 1}.csv"
                 tables.append(path)
-            path.write_text("".join(output["data"]["text/csv"]))
+            path.write_text("".join(output["data"]["text/csv"]), encoding="utf-8")
     with ZipFile(folder / bundle, "w") as archive:
         for path in [*figures.values(), *tables]:  # ZipInfo without a time: the same bytes in every build
-            archive.writestr(ZipInfo(path.name), path.read_text(), ZIP_DEFLATED)
+            archive.writestr(ZipInfo(path.name), path.read_text(encoding="utf-8"), ZIP_DEFLATED)
     return figures
 
 
@@ -268,7 +268,7 @@ def write_source(notebook: dict[str, Any], path: Path) -> None:
     metadata = {key: value for key, value in notebook["metadata"].items() if key != "papermill"}
     path.parent.mkdir(exist_ok=True)
     source = notebook | {"cells": cells, "metadata": metadata}
-    path.write_text(json.dumps(source, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+    path.write_text(json.dumps(source, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def add_downloads(page: BeautifulSoup, name: str, folder: Path, theme: dict[str, Any]) -> None:
@@ -277,7 +277,7 @@ def add_downloads(page: BeautifulSoup, name: str, folder: Path, theme: dict[str,
     numbers, bundle = f"_numbers/{name}", f"{name}-numbers.zip"
     if not (folder / executed).is_file():
         return
-    notebook = json.loads((folder / executed).read_text())
+    notebook = json.loads((folder / executed).read_text(encoding="utf-8"))
     write_source(notebook, folder / source)
     for figure in write_numbers(notebook, folder / numbers, bundle):
         caption = find(page, f"[id='{figure}'] figcaption")
@@ -317,7 +317,7 @@ def search_text(page: BeautifulSoup) -> str:
 def write_search_texts(pages: dict[str, BeautifulSoup], path: Path) -> None:
     """Write a script with the texts of all pages, so that the search works on pages opened from files."""
     texts = {name: search_text(page) for name, page in pages.items() if page.select_one("article")}
-    path.write_text(SEARCH_SCRIPT % json.dumps(texts, ensure_ascii=False))
+    path.write_text(SEARCH_SCRIPT % json.dumps(texts, ensure_ascii=False), encoding="utf-8")
 
 
 def write_font(path: Path, source: Path, characters: set[int]) -> None:
@@ -339,9 +339,9 @@ def write_math_font(pages: Iterable[BeautifulSoup], path: Path) -> None:
 
 def write_icon_font(pages: Iterable[BeautifulSoup], static: Path) -> None:
     """Write the part of Font Awesome that the pages, their scripts and their style sheets need."""
-    scripts = "".join(path.read_text() for path in static.glob("scripts/*.js"))
+    scripts = "".join(path.read_text(encoding="utf-8") for path in static.glob("scripts/*.js"))
     used = set(re.findall(r"fa-[\w-]+", "".join(map(str, pages)) + scripts))
-    css = "".join(path.read_text() for path in static.rglob("*.css"))
+    css = "".join(path.read_text(encoding="utf-8") for path in static.rglob("*.css"))
     css = ICON_RULE.sub(lambda rule: rule[0] if used & set(re.findall(r"fa-[\w-]+", rule[0])) else "", css)
     theme = Path(str(files("pydata_sphinx_theme"))) / "theme" / "pydata_sphinx_theme" / "static"
     source = theme / "vendor" / "fontawesome" / "webfonts" / "fa-solid-900.ttf"
@@ -365,7 +365,10 @@ def edit_pages(app: Sphinx, exception: Exception | None) -> None:
         return
     folder, theme = Path(app.outdir), app.config.html_theme_options
     static = folder / "_static"
-    pages = {path.name: BeautifulSoup(path.read_text(), "html.parser") for path in sorted(folder.glob("*.html"))}
+    pages = {
+        path.name: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+        for path in sorted(folder.glob("*.html"))
+    }
     new = {name: page for name, page in pages.items() if not page.select_one(POLICY_TAG)}
     if not new:
         return
@@ -384,7 +387,7 @@ def edit_pages(app: Sphinx, exception: Exception | None) -> None:
     write_icon_font(pages.values(), static)
     for name, page in new.items():
         add_policy(page)
-        (folder / name).write_text(str(page))
+        (folder / name).write_text(str(page), encoding="utf-8")
 
 
 def hide_repository_links(app: Sphinx) -> None:

@@ -42,9 +42,9 @@ def is_read(run, name, content):
         folder = shutil.copytree(run.path, Path(scratch) / "run")
         (folder / name).write_bytes(content)
         if name == "model.safetensors":
-            manifest = json.loads((folder / "manifest.json").read_text())
+            manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
             manifest["weights_sha256"] = runs.sha256(folder / name)
-            (folder / "manifest.json").write_text(json.dumps(manifest))
+            (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
         if name != runs.SUMS:
             runs.write_sums(folder)
         try:
@@ -67,7 +67,7 @@ def test_a_run_with_a_file_of_any_bytes_is_refused(run, name, content):
 @often
 @given(data=st.data(), name=st.sampled_from(["config.json", "metrics.json", "manifest.json"]))
 def test_a_run_with_any_value_in_its_json_is_read_or_refused(run, data, name):
-    content = place = json.loads((run.path / name).read_text())
+    content = place = json.loads((run.path / name).read_text(encoding="utf-8"))
     while True:
         key = data.draw(st.sampled_from(sorted(place)) if isinstance(place, dict) else st.integers(0, len(place) - 1))
         if not place[key] or not isinstance(place[key], dict | list) or data.draw(st.booleans()):
@@ -86,7 +86,7 @@ def test_a_run_with_any_value_in_its_json_is_read_or_refused(run, data, name):
 @often
 @given(column=st.integers(0, 6), value=st.text(max_size=8) | values.map(json.dumps))
 def test_a_run_with_any_value_in_its_history_is_read_or_refused(run, column, value):
-    rows = (run.path / "history.csv").read_text().splitlines()
+    rows = (run.path / "history.csv").read_text(encoding="utf-8").splitlines()
     cells = rows[1].split(",")
     cells[column] = value
     rows[1] = ",".join(cells)

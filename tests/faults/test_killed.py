@@ -66,7 +66,7 @@ PARAMETERS |= {"run_name": "report", "device": "cpu"}
 def assert_executed(book):
     """Assert that every page was executed to its end."""
     for page in book.glob("*.ipynb"):
-        made = json.loads(page.read_text())
+        made = json.loads(page.read_text(encoding="utf-8"))
         assert not made["metadata"]["papermill"].get("exception")
         assert all(cell["execution_count"] for cell in made["cells"] if cell["cell_type"] == "code"), page
 
@@ -74,7 +74,7 @@ def assert_executed(book):
 def test_a_make_report_that_is_killed_makes_the_same_report(tmp_path):
     folder, log, command = tmp_path / "project", tmp_path / "log", ["make", "report", "PROFILE=smoke"]
     surroundings = trial.clone(folder)
-    (folder / "profiles" / "smoke.yaml").write_text(yaml.safe_dump({"02_training": PARAMETERS}))
+    (folder / "profiles" / "smoke.yaml").write_text(yaml.safe_dump({"02_training": PARAMETERS}), encoding="utf-8")
     book, run = folder / "build" / "smoke" / "book", folder / "build" / "smoke" / "runs" / "report"
     book.mkdir(parents=True)
     for name in ("01_model", "04_encoder_cost", "05_seeds", "08_speed", "growth", "reconciliation", "what_if"):
@@ -98,7 +98,7 @@ def test_a_make_report_that_is_killed_makes_the_same_report(tmp_path):
 
 def test_a_build_that_is_killed_leaves_a_whole_site_or_none(tmp_path):
     def pages_of(site):
-        return {path.name: path.read_text() for path in site.glob("*.html")}
+        return {path.name: path.read_text(encoding="utf-8") for path in site.glob("*.html")}
 
     def complete(folder, surroundings):
         status, output = trial.call(["make", "html"], folder, **surroundings)
@@ -108,7 +108,7 @@ def test_a_build_that_is_killed_leaves_a_whole_site_or_none(tmp_path):
     folders = [tmp_path / "undisturbed", tmp_path / "killed"]
     surroundings, _ = map(trial.clone, folders)
     expected = complete(folders[0], surroundings)
-    lines = len((folders[0] / "build" / "published" / "render.log").read_text().splitlines())
+    lines = len((folders[0] / "build" / "published" / "render.log").read_text(encoding="utf-8").splitlines())
     site, log = folders[1] / "book" / "_build" / "html", folders[1] / "build" / "published" / "render.log"
     surroundings["PYTHONPATH"] = str(folders[1])
 
@@ -138,7 +138,7 @@ def interrupt(command, cwd, log, words, watched, **surroundings):
     trial.wait_for(words, watched, process)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(120) != 0
-    return log.read_text()
+    return log.read_text(encoding="utf-8")
 
 
 @pytest.fixture

@@ -103,9 +103,9 @@ def test_a_killed_kernel_gets_one_sentence(tmp_path):
     folder = tmp_path / "project"
     surroundings = trial.clone(folder)
     source = folder / "notebooks" / "01_model.ipynb"
-    content = json.loads(source.read_text())
+    content = json.loads(source.read_text(encoding="utf-8"))
     content["cells"][1]["source"] = ["import os, signal\n", "os.kill(os.getpid(), signal.SIGKILL)"]
-    source.write_text(json.dumps(content))
+    source.write_text(json.dumps(content), encoding="utf-8")
     command = [trial.PYTHON, "tools/report.py", "execute", "smoke", "01_model"]
     status, output = trial.call(command, folder, **surroundings)
     assert status != 0

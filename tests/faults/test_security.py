@@ -47,9 +47,9 @@ def test_no_code_unpickles_or_runs_what_it_reads():
     for code in ("import pickle", "from pickle import loads", "torch.load(f)", "eval('1')", "run(x, shell=True)"):
         assert unsafe(code), code  # the search finds what it should
     for path in SOURCES:
-        assert not unsafe(path.read_text()), path
+        assert not unsafe(path.read_text(encoding="utf-8")), path
     for path in NOTEBOOKS:
-        for cell in json.loads(path.read_text())["cells"]:
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
             assert cell["cell_type"] != "code" or not unsafe("".join(cell["source"])), path
 
 
@@ -92,7 +92,9 @@ PRIVATE = re.compile(r"/(?:home|root|Users|tmp|private|var)/|[\w.-]+@[\w-]+\.(?:
 def carried(content):
     """Return what a text says of this machine: its names, its folders, the values of its environment."""
     known = ("README.md", "Makefile", "_config.yml", "book/references.bib")
-    public = "".join((paths.ROOT / name).read_text() for name in known) + "C.UTF-8 en_US.UTF-8 truecolor"
+    public = (
+        "".join((paths.ROOT / name).read_text(encoding="utf-8") for name in known) + "C.UTF-8 en_US.UTF-8 truecolor"
+    )
     values = {str(paths.ROOT), str(Path.home()), sys.prefix, sys.base_prefix}
     values |= {value for value in os.environ.values() if len(value) >= 8 and not value.isdigit()}
     values |= {form for name in (socket.gethostname(), getpass.getuser()) for form in (f"/{name}/", f"{name}@")}
@@ -113,7 +115,7 @@ def test_what_is_published_names_nothing_of_the_machine_that_made_it(pages, monk
 
 def test_pages_record_no_environment():
     for path in (paths.ROOT / "book").glob("*.ipynb"):
-        record = json.loads(path.read_text())["metadata"]["papermill"]
+        record = json.loads(path.read_text(encoding="utf-8"))["metadata"]["papermill"]
         assert record["environment_variables"] == {}
         assert (record["input_path"], record["output_path"]) == (f"notebooks/{path.name}", f"book/{path.name}")
 
@@ -126,7 +128,7 @@ def test_a_page_that_somebody_else_executes_does_not_name_them(tmp_path):
     command = [trial.PYTHON, "tools/report.py", "execute", "smoke", "01_model"]
     status, output = trial.call(command, folder, **surroundings, **names)
     assert status == 0, output
-    content = (folder / "build" / "smoke" / "book" / "01_model.ipynb").read_text()
+    content = (folder / "build" / "smoke" / "book" / "01_model.ipynb").read_text(encoding="utf-8")
     assert "canary" not in content
     assert "somebody-else" not in content
 
@@ -153,7 +155,7 @@ def test_every_page_allows_only_its_own_scripts_and_nothing_from_another_host(pa
 
 @pytest.mark.parametrize("name", ["requirements.txt", "requirements-audit.txt"])
 def test_every_package_is_pinned_with_hashes(name):
-    content = (paths.ROOT / name).read_text()
+    content = (paths.ROOT / name).read_text(encoding="utf-8")
     entries = re.split(r"\n(?=[\w-])", re.sub(r"^#.*\n", "", content, flags=re.MULTILINE))
     assert len(entries) > 40
     for entry in entries:
@@ -163,7 +165,7 @@ def test_every_package_is_pinned_with_hashes(name):
 
 
 def test_the_installation_requires_the_hashes_and_downloads_nothing_else():
-    script = (paths.ROOT / "tools" / "setup.sh").read_text()
+    script = (paths.ROOT / "tools" / "setup.sh").read_text(encoding="utf-8")
     first, second = re.findall(r"-m pip install((?:.*\\\n)*.*)", script)
     assert "--require-hashes" in first
     assert "--only-binary :all:" in first
@@ -172,8 +174,12 @@ def test_the_installation_requires_the_hashes_and_downloads_nothing_else():
 
 @pytest.mark.faults
 def test_a_package_with_another_hash_is_not_installed(tmp_path):
-    entry = re.search(r"^zipp==.*(?:\n    .*)+", (paths.ROOT / "requirements.txt").read_text(), re.MULTILINE)[0]
-    (tmp_path / "requirements.txt").write_text(re.sub(r"sha256:[0-9a-f]{64}", f"sha256:{'0' * 64}", entry))
+    entry = re.search(
+        r"^zipp==.*(?:\n    .*)+", (paths.ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE
+    )[0]
+    (tmp_path / "requirements.txt").write_text(
+        re.sub(r"sha256:[0-9a-f]{64}", f"sha256:{'0' * 64}", entry), encoding="utf-8"
+    )
     command = [trial.PYTHON, "-m", "pip", "download", "--no-deps", "--require-hashes", "-d", "got"]
     status, output = trial.call([*command, "-r", "requirements.txt"], tmp_path)
     if "HASH" not in output:
@@ -183,7 +189,7 @@ def test_a_package_with_another_hash_is_not_installed(tmp_path):
 
 
 def test_the_checksums_of_the_data_are_pinned_and_torchvisions_own():
-    known = json.loads((paths.ROOT / "vitlib" / "fashion_mnist.json").read_text())
+    known = json.loads((paths.ROOT / "vitlib" / "fashion_mnist.json").read_text(encoding="utf-8"))
     assert known["classes"] == FashionMNIST.classes
     files = known["files"]
     assert {f"{name}.gz": facts["archive_md5"] for name, facts in files.items()} == dict(FashionMNIST.resources)

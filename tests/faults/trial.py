@@ -32,7 +32,13 @@ def environment(**changes):
 def call(command, cwd=paths.ROOT, timeout=600, **changes):
     """Run a command to its end; return its status and its output, stderr last."""
     done = subprocess.run(
-        command, cwd=cwd, env=environment(**changes), capture_output=True, text=True, timeout=timeout, check=False
+        command,
+        cwd=cwd,
+        env=environment(**changes),
+        capture_output=True,
+        encoding="utf-8",
+        timeout=timeout,
+        check=False,
     )
     return done.returncode, done.stdout + done.stderr
 
@@ -94,7 +100,7 @@ def kill_often(wanted, begin, log, lines, seconds, check, ended):
 
 def text(log):
     """Return what a process has written so far."""
-    return log.read_text() if log.is_file() else ""
+    return log.read_text(encoding="utf-8") if log.is_file() else ""
 
 
 def wait_until(condition, what):
@@ -118,12 +124,24 @@ def side_by_side(function, inputs):
 
 
 def clone(folder):
-    """Copy the project, with its environment and its data linked; return what a process needs to use the copy."""
+    """Copy the project with an environment of its own, whose packages and data are the original's.
+
+    Returns:
+        The environment variables that a process needs to use the copy.
+    """
     unwanted = shutil.ignore_patterns("_build", "__pycache__", ".*", "*.egg-info", "build")
     shutil.copytree(paths.ROOT, folder, ignore=unwanted, symlinks=True)
-    (folder / ".venv").symlink_to(paths.ROOT / ".venv")
-    for name in ("requirements.txt", "pyproject.toml"):  # else make might install the copy into the environment
-        os.utime(folder / name, (0, 0))
+    environment = folder / ".venv"
+    packages = environment / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+    packages.mkdir(parents=True)
+    installed = next(path for path in sys.path if path.endswith("site-packages"))
+    links = f"{folder}\nimport site; site.addsitedir({installed!r})\n"  # the copy's library first
+    (packages / "copy.pth").write_text(links, encoding="utf-8")
+    for name in ("bin", "pyvenv.cfg"):
+        (environment / name).symlink_to(Path(sys.prefix) / name)
+    identity = call(["tools/setup.sh", "identity"], folder)[1]
+    (environment / "made-for").write_text(identity, encoding="utf-8")
+    (environment / "installed").touch()
     return {"PYTHONPATH": str(folder), "FASHION_MNIST": str(data.default_root()), "TORCH_COMPILE_DISABLE": "1"}
 
 

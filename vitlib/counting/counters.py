@@ -34,15 +34,23 @@ def summary(config: ViTConfig) -> tuple[list[SummaryRow], int]:
 
 
 def summary_of(model: nn.Module, size: tuple[int, ...]) -> tuple[list[SummaryRow], int]:
-    """Return torchsummary's rows and total for any module; `size` is that of one input, such as (C, H, W)."""
+    """Return torchsummary's rows and total for any module; `size` is that of one input, such as (C, H, W).
+
+    A module with several outputs, such as `torch.nn.MultiheadAttention`, has a row with the shape of the first.
+
+    Raises:
+        RuntimeError: torchsummary prints a row that cannot be read.
+    """
     printed = StringIO()
     with redirect_stdout(printed):
         torchsummary.summary(model, size, device="cpu")
-    pattern = r"(\w+)-(\d+) +\[([-\d, ]+)\] +([\d,]+)"
+    pattern = r"(\w+)-(\d+) +\[+([-\d, ]+)\].*? ([\d,]+)\n"
     rows = [
         SummaryRow(int(index), kind, tuple(int(n) for n in shape.split(",")), _integer(parameters))
         for kind, index, shape, parameters in re.findall(pattern, printed.getvalue())
     ]
+    if len(rows) != printed.getvalue().split("=" * 64)[1].strip().count("\n") + 1:
+        raise RuntimeError(f"torchsummary's table has a row that cannot be read:\n{printed.getvalue()}")
     total = re.search(r"Total params: ([\d,]+)", printed.getvalue())
     assert total is not None, "torchsummary prints its total"
     return rows, _integer(total[1])

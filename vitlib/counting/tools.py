@@ -118,7 +118,7 @@ def main() -> None:
         sys.exit(f"{error.name} is not installed: pip install -r requirements-counters.txt")
     counts = {form: {tool: count(tool, form) for tool in TOOLS} for form in FORMS}
     scratch = TABLE.with_suffix(".part")
-    scratch.write_text(json.dumps({"versions": versions, "counts": counts}, indent=1) + "\n")
+    scratch.write_text(json.dumps({"versions": versions, "counts": counts}, indent=1) + "\n", encoding="utf-8")
     scratch.replace(TABLE)
     print(f"{len(TOOLS)} tools on {len(FORMS)} forms: {paths.relative(TABLE)}")
 

@@ -42,6 +42,7 @@ def observe(model: ViT, images: Tensor, batch_size: int = 250) -> Iterator[Tenso
     Yields:
         float64 (B, L, H, N, N).
     """
+    data.require_images(images)
     network = copy.deepcopy(model).double().eval()
     observed: list[Tensor] = []
     for module in network.modules():

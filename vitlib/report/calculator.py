@@ -63,7 +63,7 @@ def calculator() -> HTML:
             for name, (config, published) in PRESETS.items()
         ],
     }
-    template = (Path(__file__).parent / "calculator.html").read_text()
+    template = (Path(__file__).parent / "calculator.html").read_text(encoding="utf-8")
     return HTML(template.replace("__DATA__", json.dumps(inputs, sort_keys=True).replace("</", "<\\/")))
 
 

@@ -29,9 +29,15 @@ Row = Sequence[Any]
 
 
 def style() -> None:
-    """Set the look of a notebook's figures: SVG without a date, so that they compare as text, and each with its CSV."""
+    """Set the look of a notebook's figures: SVG without a date, so that they compare as text, and each with its CSV.
+
+    Neither a matplotlibrc nor the variable MPLBACKEND, which change a reader's own figures, changes these.
+    """
+    shell: Any = InteractiveShell.instance()
+    shell.enable_matplotlib("inline")
+    plt.rcdefaults()
     set_matplotlib_formats("svg", metadata={"Date": None})
-    formatter: Any = InteractiveShell.instance().display_formatter
+    formatter = shell.display_formatter
     formatter.mimebundle_formatter.for_type(
         Figure, lambda figure, **_: {"text/csv": figure.csv} if hasattr(figure, "csv") else {}
     )

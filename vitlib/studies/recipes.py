@@ -78,7 +78,7 @@ def read_yaml(path: Path, model: type[Model]) -> Model:
     """
     shown = paths.relative(path)
     try:
-        values = _UniqueKeyLoader(path.read_text()).get_single_data()
+        values = _UniqueKeyLoader(path.read_text(encoding="utf-8")).get_single_data()
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"{shown} is not valid YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(values, dict):

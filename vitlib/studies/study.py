@@ -284,7 +284,7 @@ class Study:
             elif self._is_running(job):
                 running += 1
             elif self.note(job).is_file():
-                failed[job] = self.note(job).read_text().strip()
+                failed[job] = self.note(job).read_text(encoding="utf-8").strip()
         return State(done, running, failed, left)
 
     def _is_running(self, job: Job) -> bool:
@@ -411,7 +411,7 @@ def read(table: Path) -> list[dict[str, Any]]:
         return []
     rows: dict[tuple[str, int | None], dict[str, Any]] = {}
     with runs.reading(table, REMEDY):
-        text = table.read_text()
+        text = table.read_text(encoding="utf-8")
         lines = csv.reader(io.StringIO(text), strict=True)
         names = next(lines, [])
         require(names[: len(RUN)] == [*RUN], "line 1", ",".join(names), f"columns that begin with {','.join(RUN)}")
@@ -471,7 +471,7 @@ def _write(table: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) 
     table.parent.mkdir(parents=True, exist_ok=True)
     scratch = table.with_suffix(".part")
     try:
-        with scratch.open("w", newline="") as file:
+        with scratch.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(columns)
             for row in rows:

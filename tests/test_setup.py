@@ -1,0 +1,208 @@
+"""What sets up the environment: which Python, whose settings, and what make does before there is one."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import install
+import pytest
+
+from tests.encodings_of import unspecified
+from vitlib import paths
+
+SCRIPTS = ("Makefile", "tools/setup.sh", "tools/install.py", "requirements.txt", "pyproject.toml", "profiles")
+
+
+@pytest.fixture
+def project(tmp_path):
+    """Return a folder with what make reads, and no environment."""
+    for name in (*SCRIPTS, "tools/report.py", "tools/command.py", "tools/inputs.py", "tools/pool.py"):
+        source, target = paths.ROOT / name, tmp_path / "a folder" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if source.is_dir() else shutil.copy2)(source, target)
+    return tmp_path / "a folder"
+
+
+def call(*command, cwd, **variables):
+    """Run a command; return its status, and its output, stderr last."""
+    given = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"]} | variables
+    done = subprocess.run([*command], cwd=cwd, env=given, capture_output=True, encoding="utf-8", check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def python(path, words, status):
+    """Write a Python that only tells what it is."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\necho '{words}'\nexit {status}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
+def environment_for(project):
+    """Write an environment that passes as one that was made in this folder."""
+    (project / ".venv").mkdir()
+    python(project / ".venv/bin/python", "cpython-312 linux-x86_64", 0)
+    (project / ".venv/made-for").write_text(call("tools/setup.sh", "identity", cwd=project)[1], encoding="utf-8")
+
+
+def test_an_environment_is_stale_once_its_folder_or_its_python_is_another(project):
+    assert call("tools/setup.sh", "stale", cwd=project) == (0, "stale\n")
+    environment_for(project)
+    assert call("tools/setup.sh", "stale", cwd=project) == (0, "")
+    copy = shutil.copytree(project, project.with_name("copy"))
+    assert call("tools/setup.sh", "stale", cwd=copy) == (0, "stale\n")
+    link = project.with_name("link")
+    link.symlink_to(project)
+    assert call("tools/setup.sh", "stale", cwd=link) == (0, "")
+    python(project / ".venv/bin/python", "cpython-313 linux-x86_64", 0)
+    assert call("tools/setup.sh", "stale", cwd=project) == (0, "stale\n")
+    (project / ".venv/bin/python").unlink()
+    (project / ".venv/bin/python").symlink_to("/nonexistent/python3")
+    assert call("tools/setup.sh", "stale", cwd=project) == (0, "stale\n")
+
+
+def test_make_installs_again_into_a_copied_folder(project):
+    environment_for(project)
+    (project / ".venv/installed").touch()
+    assert "tools/setup.sh" not in call("make", "-n", "lint", cwd=project)[1]
+    copy = shutil.copytree(project, project.with_name("copy"))
+    assert "tools/setup.sh" in call("make", "-n", "lint", cwd=copy)[1]
+
+
+def test_a_python_without_packages_for_it_is_passed_over_and_without_another_one_sentence_says_which_do(project):
+    folder = project / "pythons"
+    python(folder / "python3", "CPython 3.15.0 for Linux x86_64 glibc 2.41", 1)
+    only = {"PATH": f"{folder}:/usr/bin:/bin"}
+    for number in range(11, 15):
+        python(folder / f"python3.{number}", f"CPython 3.{number}.0 for Darwin x86_64 13.0", 1)
+    status, output = call("tools/setup.sh", cwd=project, **only)
+    assert status == 1
+    assert "CPython 3.11 to 3.14 with venv is needed, on Linux (x86_64 or aarch64, glibc 2.28 or newer)" in output
+    assert "But python3 is CPython 3.15.0 for Linux x86_64 glibc 2.41." in output
+    (folder / "python3.12").write_text('#!/bin/sh\n[ "$2" = -c ] || { echo "chosen: $*"; exit 3; }\n', encoding="utf-8")
+    assert "chosen: -I -m venv --clear .venv" in call("tools/setup.sh", cwd=project, **only)[1]
+    assert "But mine is not found." in call("tools/setup.sh", cwd=project, PYTHON="mine", **only)[1]
+
+
+def test_the_pythons_that_set_up_accepts_are_those_of_the_project():
+    (bounds,) = re.findall(r'requires-python = ">=3\.(\d+),<3\.(\d+)"', read("pyproject.toml"))
+    low, high = int(bounds[0]), int(bounds[1]) - 1
+    assert f"(3, {low}) <= sys.version_info[:2] <= (3, {high})" in read("tools/setup.sh")
+    assert f"CPython 3.{low} to 3.{high} with venv" in read("tools/setup.sh")
+    assert f"Python 3.{low} to 3.{high}" in read("README.md")
+
+
+def read(name):
+    return (paths.ROOT / name).read_text(encoding="utf-8")
+
+
+def test_an_exported_cdpath_does_not_lead_set_up_elsewhere(project, tmp_path):
+    (tmp_path / "elsewhere/tools").mkdir(parents=True)
+    assert call("bash", "tools/setup.sh", "identity", cwd=project, CDPATH=str(tmp_path / "elsewhere"))[1].startswith(
+        f"{project.resolve()}\n"
+    )
+
+
+def test_of_pips_settings_those_hold_that_say_how_packages_are_reached():
+    listing = """:env:.user='1'
+:env:.timeout='7'
+global.index-url='https://mirror/simple'
+global.constraint='/etc/constraints.txt'
+global.timeout='5'
+install.extra-index-url='\\nhttps://a/simple\\nhttps://b/simple'
+download.index-url='https://other/simple'
+"""
+    given = install.settings(listing)
+    assert given == {
+        "index-url": "https://mirror/simple",
+        "timeout": "7",
+        "extra-index-url": "https://a/simple https://b/simple",
+    }
+    variables = {"PIP_USER": "1", "PIP_TARGET": "/x", "UV_PYTHON": "3.9", "PYTHONHOME": "/y", "UV_LINK_MODE": "copy"}
+    for_pip, for_uv = install.environments(given, variables | {"PATH": "/bin"}, Path("/cache"))
+    assert not {"PIP_USER", "PIP_TARGET", "PYTHONHOME", "UV_PYTHON"} & {*for_pip, *for_uv}
+    assert for_pip["PIP_CONFIG_FILE"] == os.devnull
+    assert for_pip["PIP_INDEX_URL"] == for_uv["UV_DEFAULT_INDEX"] == "https://mirror/simple"
+    assert for_uv["UV_INDEX"] == "https://a/simple https://b/simple"
+    assert (for_uv["UV_LINK_MODE"], for_uv["UV_CACHE_DIR"], for_uv["UV_HTTP_TIMEOUT"]) == ("copy", "/cache", "7")
+
+
+def test_proxy_certificates_and_an_index_known_to_uv_alone_hold_for_both(tmp_path):
+    given = {"proxy": "http://proxy:3128", "cert": str(tmp_path)}
+    for_pip, for_uv = install.environments(given, {"UV_DEFAULT_INDEX": "mine=https://mirror/simple"}, Path("/cache"))
+    assert for_pip["PIP_INDEX_URL"] == for_uv["UV_DEFAULT_INDEX"] == "https://mirror/simple"
+    assert for_uv["HTTPS_PROXY"] == for_pip["PIP_PROXY"] == "http://proxy:3128"
+    assert for_uv["SSL_CERT_DIR"] == for_pip["PIP_CERT"] == str(tmp_path)
+    assert install.environments({}, {"REQUESTS_CA_BUNDLE": "/ca.pem"}, Path("/c"))[1]["SSL_CERT_FILE"] == "/ca.pem"
+
+
+@pytest.mark.parametrize(
+    ("log", "sentence"),
+    [
+        ("OSError: [Errno 28] No space left on device", "The disk is full"),
+        ("error: Hash mismatch for `zipp==4.1.2`", "A package that came is not the one that requirements.txt names"),
+        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES", "A package that came is not the one"),
+        ("dns error: failed to lookup address", "is there a network?"),
+        ("ERROR: Could not find a version that satisfies torch", "pip could not install the packages: ERROR: Could"),
+    ],
+)
+def test_each_reason_for_a_failed_installation_gets_its_sentence(monkeypatch, tmp_path, log, sentence):
+    monkeypatch.setattr(install, "LOG", tmp_path / "install.log")
+    monkeypatch.setattr(install, "ROOT", tmp_path)
+    (tmp_path / "install.log").write_text(f"Collecting zipp\n{log}\n", encoding="utf-8")
+    assert sentence in install.final_reason()
+
+
+def test_make_n_prints_what_make_report_does_in_a_fresh_clone(project):
+    status, output = call("make", "-n", "report", cwd=project)
+    assert status == 0, output
+    assert "tools/setup.sh" in output
+    assert not (project / ".venv").exists()
+
+
+def test_a_recipe_stops_at_a_failed_check_in_a_make_without_shellflags(project):
+    """As make 3.81 does, which ignores .SHELLFLAGS."""
+    environment_for(project)
+    (project / ".venv/installed").touch()
+    (project / ".venv/bin/python").write_text('#!/bin/sh\necho "$*"\n[ "$2" != check ]\n', encoding="utf-8")
+    environment = project / ".venv/made-for"
+    environment.write_text(call("tools/setup.sh", "identity", cwd=project)[1], encoding="utf-8")
+    for target in ("report", "publish"):
+        status, output = call("make", ".SHELLFLAGS=-c", target, "PROFILE=nope", cwd=project)
+        assert status != 0
+        assert "check nope" in output
+        assert "locked" not in output
+
+
+def test_the_readers_settings_of_python_and_its_libraries_do_not_reach_what_make_starts(project):
+    unwanted = ("PYTHONPATH", "PYTHONSTARTUP", "PYTHONOPTIMIZE", "JUPYTER_PATH", "IPYTHONDIR", "MPLBACKEND", "CDPATH")
+    (project / "show.mk").write_text("include Makefile\nshow:\n\t@env\n", encoding="utf-8")
+    _, output = call("make", "-f", "show.mk", "show", cwd=project, **dict.fromkeys(unwanted, "/nowhere"))
+    assert not {line.partition("=")[0] for line in output.splitlines()} & {*unwanted}
+    assert "\nPYTHONUTF8=1\n" in output
+
+
+def test_every_text_file_and_subprocess_is_utf_8_whatever_the_locale():
+    files = subprocess.run(
+        ["git", "ls-files", "*.py"], cwd=paths.ROOT, capture_output=True, encoding="utf-8", check=True
+    )
+    found = [f"{name}:{call.lineno}" for name in files.stdout.split() for call, _ in unspecified(paths.ROOT / name)]
+    assert found == []
+
+
+def test_a_checkout_with_the_line_ends_of_windows_has_those_of_unix(tmp_path):
+    for name in (".gitattributes", "tools/setup.sh", "Makefile", "runs/report/metrics.json"):
+        (tmp_path / "a" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(paths.ROOT / name, tmp_path / "a" / name)
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "core.autocrlf=true"]
+    for command in (["init", "a"], ["-C", "a", "add", "."], ["-C", "a", "commit", "-m", "all"], ["clone", "a", "b"]):
+        subprocess.run([*git, *command], cwd=tmp_path, check=True, capture_output=True)
+    for path in (tmp_path / "b").rglob("*.*"):
+        assert not path.is_file() or ".git/" in str(path) or b"\r\n" not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize("name", ["out.ipynb", "runs/vit-c9b933b45301/config.json"])
+def test_git_ignores_what_the_readme_makes(name):
+    assert subprocess.run(["git", "check-ignore", "-q", name], cwd=paths.ROOT, check=False).returncode == 0
