@@ -77,7 +77,7 @@ def find(name: str, teacher: TeacherConfig, config: TrainConfig) -> str | None:
 def record(name: str) -> dict[str, Any]:
     """Return how a teacher was made, by its full name."""
     with runs.reading(FOLDER / f"{name}.json") as path:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
         require("definition" in found, "record", [*found], "that of a teacher, with its definition")
         return found
 
