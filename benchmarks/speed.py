@@ -35,7 +35,7 @@ import summary
 import torch
 from torch import Tensor, nn
 
-from vitlib import TrainConfig, ViT, cost, data, paths, runs
+from vitlib import TrainConfig, ViT, ViTConfig, cost, data, paths, runs
 from vitlib.evaluate import evaluate
 from vitlib.studies import recipes
 from vitlib.training import provenance
@@ -108,7 +108,8 @@ class Bench:
         self.race_compiled = self.compiled and device.type == "cuda"  # on a CPU the race is shorter than compiling
         self.usual_epoch, self.max_epochs = len(self.images), MAX_EPOCHS
         if smoke:
-            self.recipe = replace(self.recipe, epochs=1, train_images=256, batch_size=32)
+            network = ViTConfig(patch_size=14, embed_dim=8, depth=1, num_heads=2)
+            self.recipe = replace(self.recipe, epochs=1, train_images=256, batch_size=32, model=network)
             self.usual_epoch, self.max_epochs = 256, 1
 
     @property

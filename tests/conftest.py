@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from tests.book import Site, build, copy_of_the_book
 from vitlib import TrainConfig, ViTConfig, data
 
 TINY = ViTConfig(patch_size=14, embed_dim=8, depth=2, num_heads=2, mlp_ratio=2)
@@ -36,6 +35,8 @@ def quick():
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory):
     """Return the published book, built with warnings as errors and parsed."""
+    from tests.book import Site, build, copy_of_the_book  # needs packages that a GPU machine may lack
+
     folder = tmp_path_factory.mktemp("html")
     result = build(copy_of_the_book(folder), folder)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]

@@ -250,10 +250,11 @@ def main() -> None:
             kind = "small sizes, which only --smoke takes" if about.smoke else "real sizes: leave out --smoke"
             raise UserError(f"{options.file} is a pack of {kind}.")
         changed = adopt(found)
+        shown = dict.fromkeys(name.rpartition("/")[0] if "/runs/" in name else name for name in changed)
         print(f"Made on {about.device} at commit {about.commit[:12]}:")
         for part, result in about.parts.items():
             print(f"  {part}: {result}")
-        print("\n".join(["Changed:", *(f"  {name}" for name in changed)] if changed else ["Nothing is new."]))
+        print("\n".join(["Changed:", *(f"  {name}" for name in shown)] if changed else ["Nothing is new."]))
         if not options.smoke and changed:
             pages = pages_reading(changed)
             failed = execute(pages)
