@@ -1,6 +1,6 @@
 """Measure how fast training is: against other packages, against the machine's peaks, and to 85.17 % test accuracy.
 
-    python benchmarks/speed.py [--device cuda] [section ...]
+    python benchmarks/speed.py [--device cuda] [--quick] [section ...]
 
 Each section writes benchmarks/results/speed-<machine>-<section>.json; the machine is cpu or a GPU's short name.
     throughput   images/s of every model in the usual loop and in ours, inference, and the machine's matmul peak
@@ -8,32 +8,34 @@ Each section writes benchmarks/results/speed-<machine>-<section>.json; the machi
     seeds        images/s of 32 seeds trained in one step against one seed
     profile      what the time of a step is spent on
     time         seconds to 85.17 % test accuracy in the homework-style loop and in ours
-Afterwards benchmarks/summary.py computes summary.json. Compare only numbers of one run. `--smoke` runs small sizes and
-writes to build/benchmark-smoke.
+Afterwards benchmarks/summary.py computes summary.json. Compare only numbers of one run. On a GPU all contestants of a
+section compile at the same time, in processes of their own, and are measured one after the other. `--quick` measures
+on a GPU, in two minutes, what matters most: every package in the usual loop, this report in its own, batch sizes,
+many seeds, and the race once it is compiled. `--smoke` runs small sizes and writes to build/benchmark-smoke.
 """
 
 import argparse
-import json
+import math
 import os
 import re
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import hosts
 import measure
 import peers
 import summary
 import torch
 from torch import Tensor, nn
 
-from vitlib import TrainConfig, ViT, cost, data, paths, runs
+from vitlib import TrainConfig, ViT, ViTConfig, cost, data, paths, runs
 from vitlib.evaluate import evaluate
 from vitlib.studies import recipes
 from vitlib.training import provenance
@@ -42,7 +44,8 @@ from vitlib.training.engine import Engine
 TARGET = 0.8517  # the homework's test accuracy
 MAX_EPOCHS = 20  # after which a homework-style race gives up
 OURS = summary.OURS
-Case = Callable[[], float]  # takes one measurement and returns it
+Case = Callable[[], Any]  # takes one measurement and returns it
+Contestants = dict[str, Callable[[], Case]]  # what makes each one's case, by name
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,13 @@ class Effort:
     many_seeds: int = 32  # in one step, in the section seeds
     races: int = 5  # seeds, each in a new process
     warm_races: int = 0  # further seeds of ours, in one process that has compiled already
+    usual_images: int = 12_800  # trained on in one measurement of the usual loop, at most
+    seconds: float = math.inf  # after which a section begins no further round
+    processes: int = 1  # in which contestants compile at the same time; 1: in this one, one after the other
+    only: str = ""  # a pattern of the contestants' names
 
 
+QUICK = rf"usual loop|our loop: {OURS}$|matmul|^batch|^\d+$|warm"
 EFFORT = {
     "smoke": Effort(1, 64, 32, (16, 32), 32, 128, workers=(0,), many_seeds=2, races=1),
     "cpu": Effort(5, 1280, 128, (32, 128, 512), 500, 1536, workers=(0, 2), races=3),
@@ -73,23 +81,46 @@ EFFORT = {
         matrix_size=8192,
         workers=(4, 8, 12),
         warm_races=20,
+        processes=10,
     ),
 }
+EFFORT["quick"] = replace(EFFORT["cuda"], rounds=9, usual_images=6400, seconds=15, only=QUICK)
+EFFORT["quick smoke"] = replace(EFFORT["smoke"], warm_races=1, processes=2, only=QUICK)
 
 
 class Bench:
-    """What the sections share: device, training images, settings and effort."""
+    """What the sections share: device, training images, settings and effort.
 
-    def __init__(self, device: torch.device, smoke: bool) -> None:
-        self.device, self.smoke, self.compiled = device, smoke, not smoke
-        self.effort = EFFORT["smoke" if smoke else device.type]
+    Args:
+        device: where to train.
+        effort: a name in `EFFORT`.
+        workers: of the usual loop; None: the fastest number, measured when it is first needed.
+    """
+
+    def __init__(self, device: torch.device, effort: str, workers: int | None = None) -> None:
+        self.device, self.name, self.effort, self._workers = device, effort, EFFORT[effort], workers
+        smoke = "smoke" in effort
+        self.compiled = not smoke
         self.images, self.labels = data.load("train")
         # the report's settings without mirroring, which the usual loop lacks too
         self.base = TrainConfig(flip=False, batch_size=self.effort.batch_size)
         self.recipe = recipes.load(f"fast-{device.type}")  # the shortest way to TARGET, chosen on validation images
         self.race_compiled = self.compiled and device.type == "cuda"  # on a CPU the race is shorter than compiling
+        self.usual_epoch, self.max_epochs = len(self.images), MAX_EPOCHS
         if smoke:
-            self.recipe = replace(self.recipe, epochs=1, train_images=256, batch_size=32)
+            network = ViTConfig(patch_size=14, embed_dim=8, depth=1, num_heads=2)
+            self.recipe = replace(self.recipe, epochs=1, train_images=256, batch_size=32, model=network)
+            self.usual_epoch, self.max_epochs = 256, 1
+
+    @property
+    def workers(self) -> int:
+        """With how many DataLoader processes the usual loop is fastest here."""
+        if self._workers is None:
+            choices = [n for n in self.effort.workers if n <= (os.cpu_count() or 1)] or [0]
+            cases = {str(n): _usual_loop(self, ViT(self.base.model), n, 128) for n in choices}
+            found = measure.interleave(cases, min(3, self.effort.rounds), seconds=min(5, self.effort.seconds))
+            self._workers = max(choices, key=lambda n: statistics.median(found[str(n)]))
+        return self._workers
 
     def engine(self, config: TrainConfig, seeds: int = 1, network: Callable[[], nn.Module] | None = None) -> Engine:
         """Return an engine whose epoch is one measurement."""
@@ -101,9 +132,10 @@ class Bench:
         engine.begin(range(seeds))
         return engine
 
-    def epochs(self, engine: Engine) -> Case:
-        """Return what trains for one epoch of an engine and returns images/s."""
-        numbers = count()
+    def epochs(self, config: TrainConfig, seeds: int = 1, network: Callable[[], nn.Module] | None = None) -> Case:
+        """Return what trains for one epoch and returns images/s; it is compiled."""
+        engine, numbers = self.engine(config, seeds, network), count()
+        engine.epoch(next(numbers))
         return lambda: engine.images_per_epoch / measure.seconds(lambda: engine.epoch(next(numbers)), self.device)
 
 
@@ -111,48 +143,55 @@ def _give_up(reason: str) -> None:
     raise SystemExit(f"torch.compile does not work here ({reason}), but the benchmark needs it.")
 
 
+class Section(NamedTuple):
+    """What is measured in a section of the results."""
+
+    contestants: Callable[[Bench], Contestants]
+    result: Callable[[Bench, dict[str, list[Any]]], dict[str, Any]]  # from every contestant's rounds
+    repeated: bool = True  # False: a single round and no warm-up
+
+
 # ---- throughput ----------------------------------------------------------------------------------------------------
 
 
-def throughput(bench: Bench) -> dict[str, Any]:
-    """Measure training and inference of every model, and the machine's peaks."""
-    config = bench.base
-    adamw = replace(config, optimizer="adamw", lr=1e-3)  # for the peers: Muon finds its matrices by our layers' names
+def _models(bench: Bench) -> dict[str, Callable[[], nn.Module]]:
     try:
-        models = {OURS: lambda: ViT(config.model)} | peers.models(config.model)
+        return {OURS: lambda: ViT(bench.base.model)} | peers.models(bench.base.model)
     except ImportError as error:
         raise SystemExit(f"{error.name} is missing; run: pip install -r requirements-benchmarks.txt") from error
-    workers = _fastest_workers(bench)
+
+
+def throughput(bench: Bench) -> Contestants:
+    """Return training and inference of every model, and the machine's peaks."""
+    config = bench.base
+    adamw = replace(config, optimizer="adamw", lr=1e-3)  # for the peers: Muon finds its matrices by our layers' names
     batch = min(128, config.batch_size)
-    cases: dict[str, Case] = {}
-    for name, make in models.items():
-        cases[f"usual loop: {name}"] = _usual_loop(bench, make(), workers, batch)
-        cases[f"our loop: {name}"] = bench.epochs(bench.engine(config if name == OURS else adamw, network=make))
-        cases[f"inference: {name}"] = _inference(bench, make(), compiled=False)
-    cases[f"our loop: {OURS}, AdamW"] = bench.epochs(bench.engine(adamw))
-    cases[f"inference: {OURS}, compiled"] = _inference(bench, ViT(config.model), bench.compiled)
+    made: Contestants = {}
+    for name, make in _models(bench).items():
+        made[f"usual loop: {name}"] = lambda make=make: _usual_loop(bench, make(), bench.workers, batch)
+        made[f"our loop: {name}"] = partial(bench.epochs, config if name == OURS else adamw, network=make)
+        made[f"inference: {name}"] = lambda make=make: _inference(bench, make(), compiled=False)
+    made[f"our loop: {OURS}, AdamW"] = partial(bench.epochs, adamw)
+    made[f"inference: {OURS}, compiled"] = lambda: _inference(bench, ViT(config.model), bench.compiled)
     for dtype in (torch.float32, torch.bfloat16):
-        cases[f"matmul peak: {str(dtype).removeprefix('torch.')}"] = _matmul(bench, dtype)
+        made[f"matmul peak: {str(dtype).removeprefix('torch.')}"] = partial(_matmul, bench, dtype)
+    return made
+
+
+def throughput_result(bench: Bench, measured: dict[str, list[float]]) -> dict[str, Any]:
+    """Return the speeds (images/s, FLOP/s) and what they belong to."""
     return {
-        "measured": measure.interleave(cases, bench.effort.rounds),  # images/s, FLOP/s
-        "workers": workers,
-        "usual_batch": batch,
-        "parameters": {name: sum(p.numel() for p in make().parameters()) for name, make in models.items()},
-        "train_flops": 6 * cost.model(config.model).macs,  # per image: 2 FLOPs a MAC, backward twice the forward pass
+        "measured": measured,
+        "workers": bench.workers,
+        "usual_batch": min(128, bench.base.batch_size),
+        "parameters": {name: sum(p.numel() for p in make().parameters()) for name, make in _models(bench).items()},
+        "train_flops": 6 * cost.model(bench.base.model).macs,  # per image: 2 a MAC, backward twice the forward pass
     }
-
-
-def _fastest_workers(bench: Bench) -> int:
-    """Return with how many DataLoader processes the usual loop is fastest here."""
-    choices = [n for n in bench.effort.workers if n <= (os.cpu_count() or 1)] or [0]
-    cases = {str(n): _usual_loop(bench, ViT(bench.base.model), n, 128) for n in choices}
-    found = measure.interleave(cases, min(3, bench.effort.rounds))
-    return max(choices, key=lambda n: statistics.median(found[str(n)]))
 
 
 def _usual_loop(bench: Bench, model: nn.Module, workers: int, batch: int) -> Case:
     loop = peers.UsualLoop(model, bench.images, bench.labels, bench.device, workers, batch)
-    steps = max(2, min(bench.effort.images, 12_800) // batch)
+    steps = max(2, min(bench.effort.images, bench.effort.usual_images) // batch)
 
     def images_per_second() -> float:
         loop.train(max(1, 2 * workers))  # uses up what the workers prefetched while other cases ran
@@ -189,23 +228,28 @@ def _matmul(bench: Bench, dtype: torch.dtype) -> Case:
 
 
 # ---- growth, seeds, profile ----------------------------------------------------------------------------------------
+# ---- growth, seeds, profile ----------------------------------------------------------------------------------------
 
 
-def growth(bench: Bench) -> dict[str, Any]:
-    """Measure the engine's epochs while one size grows, and forward and backward alone for each batch size."""
-    cases: dict[str, Case] = {}
-    rows: dict[str, dict[str, Any]] = {}
-    engines: dict[tuple[TrainConfig, int], Engine] = {}
+def growth(bench: Bench) -> Contestants:
+    """Return the engine's epochs while one size grows, and forward and backward alone for each batch size."""
+    made: Contestants = {}
     for axis, value, config, seeds in _variants(bench):
-        if (config, seeds) not in engines:  # the base configuration is on every axis
-            engines[config, seeds] = bench.engine(config, seeds)
-        engine, name = engines[config, seeds], f"{axis}: {value}"
-        cases[name] = bench.epochs(engine)
-        rows[name] = {"axis": axis, "value": value, "flops": 6 * cost.model(config.model).macs}
+        made[f"{axis}: {value}"] = partial(bench.epochs, config, seeds)
         if axis == "batch":
-            cases[f"forward and backward: {value}"] = _forward_and_backward(bench, engine)
-    measured = measure.interleave(cases, bench.effort.rounds)
-    return {"measured": measured, "rows": rows, "base": bench.base.to_dict()}
+            made[f"forward and backward: {value}"] = partial(_forward_and_backward, bench, config)
+    return made
+
+
+def growth_result(bench: Bench, measured: dict[str, list[float]]) -> dict[str, Any]:
+    """Return the speeds in images/s, and what grew."""
+    rows = {f"{axis}: {value}": (axis, value, config) for axis, value, config, _ in _variants(bench)}
+    about = {
+        name: {"axis": axis, "value": value, "flops": 6 * cost.model(config.model).macs}
+        for name, (axis, value, config) in rows.items()
+        if name in measured
+    }
+    return {"measured": measured, "rows": about, "base": bench.base.to_dict()}
 
 
 def _variants(bench: Bench) -> Iterator[tuple[str, int, TrainConfig, int]]:
@@ -223,8 +267,9 @@ def _variants(bench: Bench) -> Iterator[tuple[str, int, TrainConfig, int]]:
         yield "tokens", config.model.num_tokens, config, 1
 
 
-def _forward_and_backward(bench: Bench, engine: Engine) -> Case:
+def _forward_and_backward(bench: Bench, config: TrainConfig) -> Case:
     """Return what computes gradients only, without sampling batches and without the optimizer."""
+    engine = bench.engine(config)
     batch = engine.config.batch_size
     calls = max(2, bench.effort.images // batch)
 
@@ -235,11 +280,14 @@ def _forward_and_backward(bench: Bench, engine: Engine) -> Case:
     return lambda: calls * batch / measure.seconds(work, bench.device)
 
 
-def seeds(bench: Bench) -> dict[str, Any]:
-    """Measure many seeds trained in one step against one seed, at the recipe's batch size."""
-    many = bench.effort.many_seeds
-    cases = {str(n): bench.epochs(bench.engine(bench.recipe, n)) for n in (1, many)}
-    return {"measured": measure.interleave(cases, bench.effort.rounds), "seeds": many, "batch": bench.recipe.batch_size}
+def seeds(bench: Bench) -> Contestants:
+    """Return one seed, and many seeds trained in one step, at the recipe's batch size."""
+    return {str(n): partial(bench.epochs, bench.recipe, n) for n in (1, bench.effort.many_seeds)}
+
+
+def seeds_result(bench: Bench, measured: dict[str, list[float]]) -> dict[str, Any]:
+    """Return the speeds in images/s over all seeds."""
+    return {"measured": measured, "seeds": bench.effort.many_seeds, "batch": bench.recipe.batch_size}
 
 
 KERNELS = (  # part of an event's name in the profiler, and what the page calls it; the first match counts
@@ -256,147 +304,198 @@ KERNELS = (  # part of an event's name in the profiler, and what the page calls 
 )
 
 
-def profile(bench: Bench) -> dict[str, Any]:
-    """Measure what the time of a step is spent on, as shares that add to one."""
-    engine = bench.engine(bench.base)
+def profile(bench: Bench) -> Contestants:
+    """Return what profiles an epoch."""
+    return {"profile": partial(_profile, bench)}
+
+
+def profile_result(bench: Bench, measured: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
+    """Return what the time of a step is spent on, as shares that add to one."""
+    rounds = measured["profile"]
+    shares = {kind: [shares[kind] for shares in rounds] for kind in rounds[0]}
+    return {"shares": {kind: values for kind, values in shares.items() if any(values)}, "batch": bench.base.batch_size}
+
+
+def _profile(bench: Bench) -> Case:
+    engine, numbers = bench.engine(bench.base), count()
     clock = "self_device_time_total" if bench.device.type == "cuda" else "self_cpu_time_total"
-    kinds = dict.fromkeys(kind for _, kind in KERNELS)
-    shares: dict[str, list[float]] = {kind: [] for kind in kinds}
-    engine.epoch(0)
-    for round_ in range(1, bench.effort.rounds + 1):
+
+    def shares() -> dict[str, float]:
         with torch.profiler.profile() as profiler:
-            engine.epoch(round_)
+            engine.epoch(next(numbers))
             measure.synchronize(bench.device)
-        spent = dict.fromkeys(kinds, 0.0)
+        spent = dict.fromkeys((kind for _, kind in KERNELS), 0.0)
         for event in profiler.key_averages():
             spent[next(kind for part, kind in KERNELS if part in event.key)] += getattr(event, clock)
-        for kind in kinds:
-            shares[kind].append(spent[kind] / sum(spent.values()))
-    return {"shares": {kind: values for kind, values in shares.items() if any(values)}, "batch": bench.base.batch_size}
+        return {kind: seconds / sum(spent.values()) for kind, seconds in spent.items()}
+
+    return shares
 
 
 # ---- time to the homework's accuracy -------------------------------------------------------------------------------
 
 
-def time_to_accuracy(bench: Bench) -> dict[str, Any]:
-    """Race our loop against the homework-style loop, seed by seed, each in a new process that has compiled nothing."""
-    raced: dict[str, list[dict[str, Any]]] = {"ours": [], "usual": [], "warm": []}
+def races(bench: Bench) -> Contestants:
+    """Return a race of our loop and one of the homework-style loop for each seed, and our races once it is compiled."""
+    made: Contestants = {}
     for seed in range(bench.effort.races):
-        for name in ("ours", "usual")[:: 1 if seed % 2 else -1]:
-            raced[name] += _race_in_new_process(bench, name, [seed])
-            print(f"  seed {seed}, {name}: {raced[name][-1]['seconds']:.1f} s", flush=True)
+        for loop in ("ours", "usual")[:: 1 if seed % 2 else -1]:
+            made[f"{loop}, seed {seed}"] = partial(_race_in_new_process, bench, loop, seed)
     if bench.effort.warm_races:
-        first = bench.effort.races
-        rows = _race_in_new_process(bench, "ours", range(first, first + 1 + bench.effort.warm_races))
-        raced["warm"] = rows[1:]  # the first one compiles
+        made["warm"] = partial(_warm_races, bench)
+    return made
+
+
+def races_result(bench: Bench, measured: dict[str, list[Any]]) -> dict[str, Any]:
+    """Return the rows of all races."""
+    raced: dict[str, list[dict[str, Any]]] = {"ours": [], "usual": [], "warm": measured.pop("warm", [[]])[0]}
+    for name, rows in measured.items():
+        raced[name.partition(",")[0]] += rows
     return {"raced": raced, "target": TARGET, "recipe": bench.recipe.to_dict(), "compiled": bench.race_compiled}
 
 
-def _race_in_new_process(bench: Bench, name: str, numbers: Sequence[int]) -> list[dict[str, Any]]:
-    command = [sys.executable, str(Path(__file__).resolve()), "--device", bench.device.type, "--race", name]
-    command += ["--seeds", *map(str, numbers)] + (["--smoke"] if bench.smoke else [])
-    with tempfile.TemporaryDirectory() as empty:
-        environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": empty}
-        result = subprocess.run(command, env=environment, stdout=subprocess.PIPE, encoding="utf-8", check=False)
-    if result.returncode:
-        raise SystemExit(f"the race {name!r} failed with exit status {result.returncode}.")
-    return json.loads(result.stdout.splitlines()[-1])
+def _race_in_new_process(bench: Bench, loop: str, seed: int) -> Case:
+    def race() -> dict[str, Any]:
+        arguments = bench.device.type, bench.name, bench.workers if loop == "usual" else None, loop, seed
+        with hosts.Host(make_race, *arguments, fresh=True) as host:
+            host.start()
+            row = host()
+        print(f"  {loop}, seed {seed}: {row['seconds']:.1f} s", flush=True)
+        return row
+
+    return race
 
 
-def race_ours(bench: Bench, numbers: Sequence[int]) -> list[dict[str, Any]]:
-    """Train with the recipe once per seed and test once at the end; only the first seed waits for the compiler.
+def make_race(device: str, effort: str, workers: int | None, loop: str, seed: int) -> Case:
+    """Return what races with a seed; nothing is compiled before."""
+    bench = Bench(torch.device(device), effort, workers)
+    return partial(race_usual, bench, seed) if loop == "usual" else partial(race_ours(bench), seed)
+
+
+def _warm_races(bench: Bench) -> Case:
+    race, first = race_ours(bench), bench.effort.races
+    race(first)  # this one compiles
+    return lambda: [race(first + i) for i in range(1, 1 + bench.effort.warm_races)]
+
+
+def race_ours(bench: Bench) -> Callable[[int], dict[str, Any]]:
+    """Return what trains with the recipe and a seed and tests once at the end; only its first race compiles.
 
     The clock runs from the data in the machine's memory until the last step is done on the device.
     """
-    config, engine, rows = bench.recipe, None, []
+    config, engines = bench.recipe, []
     index, _ = data.training_split(config.train_images, config.validation_images)
-    for seed in numbers:
+
+    def race(seed: int) -> dict[str, Any]:
         start = time.perf_counter()
-        if engine is None:
+        if not engines:
             images, labels = bench.images[index], bench.labels[index]
-            engine = Engine(config, images, labels, bench.device, 1, bench.race_compiled, _give_up)
+            engines.append(Engine(config, images, labels, bench.device, 1, bench.race_compiled, _give_up))
+        engine = engines[0]
         engine.begin([seed])
         for epoch in range(config.epochs):
             engine.epoch(epoch)
         measure.synchronize(bench.device)
         taken = time.perf_counter() - start
-        rows.append({"seed": seed, "seconds": taken, "accuracy": _test_accuracy(engine.network(0))})
-    return rows
+        return {"seed": seed, "seconds": taken, "accuracy": _test_accuracy(engine.network(0))}
+
+    return race
 
 
-def race_usual(bench: Bench, numbers: Sequence[int]) -> list[dict[str, Any]]:
+def race_usual(bench: Bench, seed: int) -> dict[str, Any]:
     """Train in the homework-style loop until its test accuracy, measured after each epoch, reaches the homework's.
 
     The clock does not count the tests.
     """
-    rows = []
-    size, most = (256, 1) if bench.smoke else (len(bench.images), MAX_EPOCHS)
-    images, labels, workers = bench.images[:size], bench.labels[:size], _fastest_workers(bench)
-    for seed in numbers:
-        torch.manual_seed(seed)
-        start = time.perf_counter()
-        loop = peers.UsualLoop(ViT(bench.recipe.model), images, labels, bench.device, workers, min(128, size))
-        taken, accuracies = time.perf_counter() - start, []
-        while len(accuracies) < most and max(accuracies, default=0) < TARGET:
-            taken += measure.seconds(lambda loop=loop: loop.train(len(loop.loader)), bench.device)
-            accuracies.append(_test_accuracy(loop.model))
-        rows.append({"seed": seed, "seconds": taken, "accuracy": accuracies[-1], "accuracies": accuracies})
-    return rows
-
-
-RACES = {"ours": race_ours, "usual": race_usual}
+    images, labels = bench.images[: bench.usual_epoch], bench.labels[: bench.usual_epoch]
+    workers = bench.workers
+    torch.manual_seed(seed)
+    start = time.perf_counter()
+    loop = peers.UsualLoop(ViT(bench.recipe.model), images, labels, bench.device, workers, min(128, len(images)))
+    taken, accuracies = time.perf_counter() - start, []
+    while len(accuracies) < bench.max_epochs and max(accuracies, default=0) < TARGET:
+        taken += measure.seconds(lambda: loop.train(len(loop.loader)), bench.device)
+        accuracies.append(_test_accuracy(loop.model))
+    return {"seed": seed, "seconds": taken, "accuracy": accuracies[-1], "accuracies": accuracies}
 
 
 def _test_accuracy(model: nn.Module) -> float:
     return evaluate(model, *data.load("test"), dtype=torch.float32).accuracy
 
 
-SECTIONS: dict[str, Callable[[Bench], dict[str, Any]]] = {
-    "throughput": throughput,
-    "growth": growth,
-    "seeds": seeds,
-    "profile": profile,
-    "time": time_to_accuracy,
+# ---- all sections --------------------------------------------------------------------------------------------------
+
+SECTIONS = {
+    "throughput": Section(throughput, throughput_result),
+    "growth": Section(growth, growth_result),
+    "seeds": Section(seeds, seeds_result),
+    "profile": Section(profile, profile_result),
+    "time": Section(races, races_result, repeated=False),
 }
 
 
-def run_section(bench: Bench, name: str) -> dict[str, Any]:
+def make_contestant(device: str, effort: str, workers: int | None, section: str, name: str) -> Case:
+    """Return the case of a section's contestant, in a process of its own."""
+    return SECTIONS[section].contestants(Bench(torch.device(device), effort, workers))[name]()
+
+
+def cases_of(bench: Bench, section: str, stack: ExitStack) -> dict[str, Case]:
+    """Return the cases of a section, made here, or to be made in processes that end with the stack."""
+    makers = {n: make for n, make in SECTIONS[section].contestants(bench).items() if re.search(bench.effort.only, n)}
+    if bench.effort.processes == 1:
+        return {name: make() for name, make in makers.items()}
+    workers = bench.workers if section == "throughput" else None  # measured before anything compiles
+    arguments = bench.device.type, bench.name, workers, section
+    return {name: stack.enter_context(hosts.Host(make_contestant, *arguments, name)) for name in makers}
+
+
+def run_section(bench: Bench, name: str, cases: dict[str, Case]) -> dict[str, Any]:
     """Return a section's results, with where they were measured and how many seconds that took."""
-    environment, start = provenance.environment(bench.device), time.perf_counter()
-    result = SECTIONS[name](bench)
-    torch._dynamo.reset()  # frees the compiled code
+    section, start, effort = SECTIONS[name], time.perf_counter(), bench.effort
+    environment = provenance.environment(bench.device)
+    if section.repeated:
+        measured = measure.interleave(cases, effort.rounds, seconds=effort.seconds)
+    else:
+        measured = measure.interleave(cases, rounds=1, warmup=0)
+    result = section.result(bench, measured)
     return result | {"environment": environment, "seconds": round(time.perf_counter() - start, 1)}
+
+
+def run(device: torch.device, effort: str, sections: list[str], folder: Path) -> None:
+    """Measure sections side by side, and write the result of each as soon as it is there."""
+    bench = Bench(device, effort)
+    with ExitStack() as stack:
+        cases = {name: cases_of(bench, name, stack) for name in sections}
+        every = [case for each in cases.values() for case in each.values()]
+        hosts.start((case for case in every if isinstance(case, hosts.Host)), bench.effort.processes)
+        for name in sections:
+            print(f"{name} ...", flush=True)
+            runs.write_json(folder / f"speed-{short_name(device)}-{name}.json", run_section(bench, name, cases[name]))
+    torch._dynamo.reset()  # frees the compiled code
 
 
 def short_name(device: torch.device) -> str:
     """Return ``cpu`` or a GPU's short name, such as ``h100``."""
-    if device.type == "cpu":
-        return "cpu"
-    name = torch.cuda.get_device_name(device)
-    short = re.search(r"\b[A-Z]{1,2}\d{1,3}\b", name)
-    return (short[0] if short else re.sub(r"\W+", "-", name)).lower()
+    return "cpu" if device.type == "cpu" else summary.short_name(torch.cuda.get_device_name(device))
 
 
 def main() -> None:
     """Measure the requested sections and update the summary."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    sections = ["all", *SECTIONS]
-    parser.add_argument("section", nargs="*", default="all", choices=sections)
+    parser.add_argument("section", nargs="*", default="all", choices=["all", *SECTIONS])
     devices = ("cuda", "cpu") if torch.cuda.is_available() else ("cpu",)
     parser.add_argument("--device", choices=devices, default=devices[0])
+    parser.add_argument("--quick", action="store_true", help="measure on a GPU, in two minutes, what matters most")
     parser.add_argument("--smoke", action="store_true", help="run small sizes, in a minute or two")
-    parser.add_argument("--race", choices=RACES, help="only print the rows of this race, as JSON")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of --race")
+    parser.add_argument("--out", type=Path, help="another folder for the results")
     options = parser.parse_args()
-    bench = Bench(torch.device(options.device), options.smoke)
-    if options.race:
-        print(json.dumps(RACES[options.race](bench, options.seeds)))
-        return
-    folder = paths.ROOT / "build" / "benchmark-smoke" if options.smoke else summary.RESULTS
+    device = torch.device(options.device)
+    effort = " ".join(name for name in ("quick", "smoke") if getattr(options, name)) or device.type
+    folder = options.out or (paths.ROOT / "build" / "benchmark-smoke" if options.smoke else summary.RESULTS)
     folder.mkdir(parents=True, exist_ok=True)
-    for name in SECTIONS if "all" in options.section else options.section:
-        print(f"{name} ...", flush=True)
-        runs.write_json(folder / f"speed-{short_name(bench.device)}-{name}.json", run_section(bench, name))
+    sections = [*SECTIONS] if "all" in options.section else options.section
+    for together in [sections] if options.quick else [[name] for name in sections]:
+        run(device, effort, together, folder)
     summary.write(folder)
 
 

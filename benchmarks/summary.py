@@ -6,6 +6,7 @@ For each machine: figure -> median, low, high and n of its rounds or seeds.
 """
 
 import json
+import re
 import statistics
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,12 @@ RESULTS = paths.ROOT / "benchmarks" / "results"
 EPOCH = 60_000  # images
 OURS = "this report"  # our model's name among the peers
 Figures = dict[str, dict[str, float]]
+
+
+def short_name(device: str) -> str:
+    """Return the short name of a GPU, such as ``h100``, from its full one."""
+    short = re.search(r"\b[A-Z]{1,2}\d{1,3}\b", device)
+    return (short[0] if short else re.sub(r"\W+", "-", device)).lower()
 
 
 def throughput(section: dict[str, Any]) -> Figures:
@@ -35,7 +42,7 @@ def throughput(section: dict[str, Any]) -> Figures:
 
 
 def growth(section: dict[str, Any]) -> Figures:
-    """Return the time of the engine's epoch at the fastest batch size, and of its forward and backward passes alone."""
+    """Return the time of the engine's epoch at the fastest batch size, and of forward and backward where measured."""
     measured = section["measured"]
     batches = [row["value"] for row in section["rows"].values() if row["axis"] == "batch"]
     best = max(batches, key=lambda batch: statistics.median(measured[f"batch: {batch}"]))
@@ -43,6 +50,7 @@ def growth(section: dict[str, Any]) -> Figures:
     return {
         name: summarise([1000 * EPOCH / speed for speed in measured[case]]) | {"batch": best}
         for name, case in cases.items()
+        if case in measured
     }
 
 
@@ -53,14 +61,15 @@ def seeds(section: dict[str, Any]) -> Figures:
 
 
 def time(section: dict[str, Any]) -> Figures:
-    """Return the seconds to the target accuracy (compiled before, where measured), and the usual loop's over ours."""
+    """Return the seconds to the target accuracy (compiled before, where measured), and the usual loop's over ours.
+
+    Without races of the usual loop there is no ratio.
+    """
     raced = section["raced"]
     ours, usual, warm = ([row["seconds"] for row in raced[name]] for name in ("ours", "usual", "warm"))
     reached = sum(row["accuracy"] >= section["target"] for row in raced["warm"] or raced["ours"])
-    return {
-        "time_to_target_ratio": summarise(ratios(usual, ours)),
-        "time_to_target_s": summarise(warm or ours) | {"reached": reached},
-    }
+    ratio = {"time_to_target_ratio": summarise(ratios(usual, ours))} if usual else {}
+    return ratio | {"time_to_target_s": summarise(warm or ours) | {"reached": reached}}
 
 
 SECTIONS = {"throughput": throughput, "growth": growth, "seeds": seeds, "time": time}

@@ -7,7 +7,6 @@ import pytest
 import torch
 from filelock import FileLock
 
-from tests.book import Site, build, copy_of_the_book
 from vitlib import TrainConfig, ViTConfig, data
 
 NEEDS_GPU = [
@@ -46,6 +45,8 @@ def quick():
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory):
     """Return the published book, built with warnings as errors, once for all workers, and parsed."""
+    from tests.book import Site, build, copy_of_the_book  # needs packages that a GPU machine may lack
+
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent

@@ -1,9 +1,14 @@
 """The benchmark compares like with like, and its summary follows from its stored results."""
 
 import json
+import os
 import sys
+import time
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 
+import hosts
 import measure
 import peers
 import pytest
@@ -23,6 +28,32 @@ def test_every_case_is_measured_in_every_round_after_the_warmup():
     kept = measure.interleave(cases, rounds=2, warmup=1)
     assert [sorted(calls[i : i + 3]) for i in (0, 3, 6)] == [["a", "b", "c"]] * 3
     assert sorted(value for values in kept.values() for value in values) == [4, 5, 6, 7, 8, 9]
+
+
+def test_no_round_begins_after_the_time_of_a_section_but_one_is_kept():
+    assert len(measure.interleave({"a": lambda: time.sleep(0.02)}, rounds=50, warmup=1, seconds=0.1)["a"]) < 10
+    assert measure.interleave({"a": lambda: 1}, rounds=3, warmup=1, seconds=0) == {"a": [1]}
+
+
+def test_hosts_measure_in_processes_of_their_own_and_name_one_that_was_killed():
+    with ExitStack() as stack:
+        nine = stack.enter_context(hosts.Host(partial, pow, 3, 2))
+        killed = stack.enter_context(hosts.Host(partial, os._exit, 1))
+        hosts.start([nine, killed], processes=1)
+        assert measure.interleave({"nine": nine}, rounds=2, warmup=1) == {"nine": [9, 9]}
+        with pytest.raises(SystemExit, match="1 cannot be measured: its process was killed"):
+            killed()
+
+
+def test_the_quick_form_leaves_the_peers_in_their_usual_loop(monkeypatch):
+    monkeypatch.setattr(peers, "models", lambda config: {"a peer": lambda: ViT(config)})
+    bench = speed.Bench(CPU, "quick smoke", workers=0)
+    with ExitStack() as stack:
+        names = {name for section in speed.SECTIONS for name in speed.cases_of(bench, section, stack)}
+    assert names == {
+        "usual loop: this report", "usual loop: a peer", "our loop: this report", "matmul peak: float32",
+        "matmul peak: bfloat16", "batch: 16", "batch: 32", "1", "2", "warm",
+    }  # fmt: skip
 
 
 def test_the_usual_loop_gets_the_same_normalised_images_as_ours():
@@ -61,17 +92,23 @@ def test_a_missing_peer_is_reported_in_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     monkeypatch.setitem(sys.modules, "timm.models.vision_transformer", None)
     with pytest.raises(SystemExit, match=r"timm.* is missing; run: pip install -r requirements-benchmarks\.txt"):
-        speed.throughput(speed.Bench(CPU, smoke=True))
+        speed.throughput(speed.Bench(CPU, "smoke"))
 
 
 def test_the_summary_follows_from_what_the_sections_write(monkeypatch, tmp_path):
     monkeypatch.setattr(peers, "models", lambda config: {"a peer": lambda: ViT(config)})
-    bench = speed.Bench(CPU, smoke=True)
+    bench = speed.Bench(CPU, "smoke")
     bench.base, bench.recipe = (replace(config, model=TINY) for config in (bench.base, bench.recipe))
-    results = {name: speed.run_section(bench, name) for name in ("throughput", "growth", "seeds", "profile")}
+
+    def measured(section):
+        with ExitStack() as stack:
+            return speed.run_section(bench, section, speed.cases_of(bench, section, stack))
+
+    results = {name: measured(name) for name in ("throughput", "growth", "seeds", "profile")}
     for shares in zip(*results["profile"]["shares"].values(), strict=True):
         assert sum(shares) == pytest.approx(1)
-    raced = {"ours": speed.race_ours(bench, [0, 1]), "usual": speed.race_usual(bench, [0, 1]), "warm": []}
+    race = speed.race_ours(bench)
+    raced = {"ours": [race(0), race(1)], "usual": [speed.race_usual(bench, seed) for seed in (0, 1)], "warm": []}
     results["time"] = {"raced": raced, "target": speed.TARGET}
     for name, result in results.items():
         (tmp_path / f"speed-a-gpu-{name}.json").write_text(json.dumps(result), encoding="utf-8")

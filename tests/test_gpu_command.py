@@ -1,0 +1,258 @@
+"""A GPU's results come back whole, or not at all; the command that makes them ends in time."""
+
+import gzip
+import io
+import json
+import os
+import random
+import subprocess
+import sys
+import tarfile
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+
+import adopt
+import gpu
+import pack
+import pytest
+import torch
+from command import UserError
+
+from vitlib import TrainConfig, load_run, paths, runs
+from vitlib.studies import study as studies
+
+HEAD = subprocess.run(
+    ["git", "-C", paths.ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+).stdout.strip()
+ABOUT = pack.About(commit=HEAD, code={}, device="NVIDIA H200", smoke=False, parts={"tests": "done, 3 passed"})
+
+
+def files_of(folder, **contents):
+    """Write files and return them by the name that a pack gives them."""
+    found = {name: folder / name.replace("/", "-") for name in contents}
+    for name, content in contents.items():
+        found[name].write_bytes(content)
+    return found
+
+
+def group(folder, number, size):
+    return files_of(folder, **{f"studies/teachers/networks/{number:x}/0.safetensors": bytes([number]) * size})
+
+
+@pytest.fixture
+def packed(tmp_path):
+    """Return a pack's folder with a table and a network."""
+    table = files_of(tmp_path, **{"studies/results/path.csv": b"variant,seed,digest\n"})
+    network = tmp_path / "network"
+    network.write_bytes(random.Random(0).randbytes(2000))
+    pack.save(tmp_path / "pack", ABOUT, table, [{"studies/teachers/networks/0/0.safetensors": network}])
+    return tmp_path / "pack"
+
+
+def archive(path, members, about=ABOUT):
+    """Write an archive with any members, listed with their right sums."""
+    sums = {member.name: pack._sha256(content) for member, content in members}
+    head = about.model_copy(update={"files": sums}).model_dump_json().encode()
+    with gzip.open(path, "wb") as zipped, tarfile.open(fileobj=zipped, mode="w") as tar:
+        for member, content in [(tarfile.TarInfo(pack.ABOUT), head), *members]:
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+# ---- packs ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_pack_gives_back_what_was_packed(packed):
+    found = pack.read(pack.archives_of(packed))
+    assert sorted(found.files) == ["studies/results/path.csv", "studies/teachers/networks/0/0.safetensors"]
+    assert found.files["studies/results/path.csv"] == b"variant,seed,digest\n"
+    assert {about.commit for about in found.about} == {HEAD}
+
+
+def test_archives_keep_what_they_hold_and_the_most_valuable_that_finds_room(tmp_path, monkeypatch):
+    monkeypatch.setattr(pack, "LIMIT", 1000)
+    for numbers in ([1], [1, 2, 3], [4, 5, 6, 7, 8]):
+        pack.save(tmp_path / "pack", ABOUT, {}, [group(tmp_path, n, 600 if n < 5 else 300) for n in numbers])
+    held = [
+        {int(name.split("/")[3], 16) for name in pack.read([path]).files}
+        for path in pack.archives_of(tmp_path / "pack")
+    ]
+    assert held == [set(), {1, 5}, {2, 6}, {3, 7}, {4, 8}]
+
+
+def test_a_pack_of_full_archives_has_at_most_8_files_of_16_megabytes(tmp_path):
+    groups = []
+    for number in range(5):
+        path = tmp_path / str(number)
+        path.write_bytes(random.Random(number).randbytes(pack.LIMIT))
+        groups.append({f"studies/teachers/networks/{number}/0.safetensors": path})
+    pack.save(tmp_path / "pack", ABOUT, {}, groups)
+    files = [*(tmp_path / "pack").iterdir()]
+    assert len(files) + 1 <= 8  # and one that is being written
+    assert max(path.stat().st_size for path in files) < 16_000_000
+
+
+def test_a_kill_while_a_pack_is_written_leaves_the_one_before(packed, tmp_path, monkeypatch):
+    before = pack.read(pack.archives_of(packed)).files
+
+    def killed(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", killed)
+    with pytest.raises(KeyboardInterrupt):
+        pack.save(packed, ABOUT, files_of(tmp_path, **{"studies/results/best.csv": b"new"}), [])
+    assert pack.read(pack.archives_of(packed)).files == before
+
+
+def test_a_changed_byte_or_a_cut_anywhere_is_refused(packed):
+    path, chance = packed / "gpu-1.tar.gz", random.Random(1)
+    content = path.read_bytes()
+    for _ in range(40):
+        place = chance.randrange(10, len(content))  # the first ten bytes hold a time and a system, which nobody reads
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1 << chance.randrange(8)]) + content[place + 1 :])
+        with pytest.raises(UserError, match=r"gpu-1\.tar\.gz (is|holds)"):
+            pack.read([path])
+        path.write_bytes(content[: chance.randrange(len(content))])
+        with pytest.raises(UserError, match=r"gpu-1\.tar\.gz is"):
+            pack.read([path])
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil.py", "/etc/passwd", "vitlib/model.py", "runs/report/../../x", "studies/path.yaml", "log/a/b.txt"]
+)
+def test_a_file_that_is_no_result_is_refused(tmp_path, name):
+    path = archive(tmp_path / "gpu-0.tar.gz", [(tarfile.TarInfo(name), b"evil")])
+    with pytest.raises(UserError, match="only results belong into a pack"):
+        pack.read([path])
+
+
+def test_a_link_is_refused(tmp_path):
+    link = tarfile.TarInfo("log/tests.txt")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    with pytest.raises(UserError, match="only results belong into a pack"):
+        pack.read([archive(tmp_path / "gpu-0.tar.gz", [(link, b"")])])
+
+
+# ---- adopting ------------------------------------------------------------------------------------------------------
+
+
+def code_of_head():
+    listed = subprocess.run(
+        ["git", "-C", paths.ROOT, "ls-tree", "-r", "HEAD"], capture_output=True, text=True, check=True
+    )
+    entries = (line.partition("\t") for line in listed.stdout.splitlines())
+    return {name: entry.split()[2] for entry, _, name in entries if pack.CODE.fullmatch(name)}
+
+
+def test_the_code_of_a_pack_is_that_of_its_commit_which_head_contains():
+    code = code_of_head()
+    adopt.check_code(ABOUT.model_copy(update={"code": code}))
+    with pytest.raises(UserError, match=r"with another vitlib/model\.py than its commit"):
+        adopt.check_code(ABOUT.model_copy(update={"code": code | {"vitlib/model.py": "0" * 40}}))
+    with pytest.raises(UserError, match=r"with another vitlib/training/engine\.py than"):
+        adopt.check_code(ABOUT.model_copy(update={"code": {k: v for k, v in code.items() if "engine" not in k}}))
+    for commit in ("0" * 40, "--all"):
+        with pytest.raises(UserError, match="which HEAD does not contain"):
+            adopt.check_code(ABOUT.model_copy(update={"code": code, "commit": commit}))
+
+
+def test_the_code_that_is_packed_is_named_as_git_names_it():
+    path = paths.ROOT / "vitlib" / "model.py"
+    wanted = subprocess.run(["git", "hash-object", path], capture_output=True, text=True, check=True).stdout.strip()
+    found = gpu.code()
+    assert found["vitlib/model.py"] == wanted
+    assert {"vitlib/training/engine.py", "vitlib/studies/study.py", "benchmarks/speed.py"} < found.keys()
+
+
+def result_of(device, kind="cuda"):
+    return json.dumps({"environment": {"device": device, "device_kind": kind}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("speed-h200-time", result_of("NVIDIA H100 80GB HBM3")),
+        ("speed-h100-time", result_of("NVIDIA H200")),
+        ("speed-cpu-time", result_of("NVIDIA H200")),
+        ("speed-cpu-time", result_of("a CPU", "cpu")),
+    ],
+)
+def test_a_benchmark_of_another_machine_is_refused(name, content):
+    adopt.check_machine(pack.Pack([ABOUT], {"benchmarks/results/speed-h200-time.json": result_of("NVIDIA H200")}))
+    with pytest.raises(UserError, match=r"was measured on .*, but the pack was made on NVIDIA H200"):
+        adopt.check_machine(pack.Pack([ABOUT], {f"benchmarks/results/{name}.json": content}))
+
+
+def test_results_beside_failed_tests_are_refused():
+    with pytest.raises(UserError, match="The tests failed on NVIDIA H200"):
+        adopt.check_machine(pack.Pack([ABOUT.model_copy(update={"parts": {"tests": "failed, 1 failed"}})], {}))
+
+
+def test_the_pages_that_read_a_file_are_found_and_provenance_is_the_last():
+    found = adopt.pages_reading(["studies/results/seeds.csv"])
+    assert found == ["05_seeds", "provenance"]
+    assert "03_per_class" in adopt.pages_reading(["build/full/runs/report/metrics.json"])
+
+
+# ---- the time ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def session():
+    return SimpleNamespace(pace={128: 100_000.0, 4096: 500_000.0}, start_up=20.0)
+
+
+def test_the_time_of_a_job_follows_from_the_speed_at_the_most_similar_step(session):
+    study = SimpleNamespace(missing=lambda job: job.seeds)
+    config = TrainConfig(epochs=10, batch_size=128, train_images=50_000)
+    images = studies.images_of(config)
+    one, ten = (SimpleNamespace(config=config, seeds=range(n)) for n in (1, 10))
+    assert gpu.seconds_of(session, study, one) == pytest.approx(20 + gpu.MARGIN * images / 100_000)
+    assert gpu.seconds_of(session, study, ten) == pytest.approx(20 + gpu.MARGIN * 10 * images / 500_000)
+    taught = SimpleNamespace(config=replace(config, teacher="owl"), seeds=[0])
+    assert gpu.seconds_of(session, study, taught) == pytest.approx(gpu.seconds_of(session, study, one) + gpu.TEACHER)
+
+
+def test_a_job_that_does_not_fit_is_not_started_and_a_shorter_one_is(session, monkeypatch):
+    jobs = [SimpleNamespace(config=TrainConfig(epochs=epochs), seeds=[0]) for epochs in (100, 5, 70)]
+    study = SimpleNamespace(jobs=jobs, missing=lambda job: job.seeds, coverage="1 of 3 runs")
+    started, said = [], []
+    session.left, session.say = 60.0, lambda *line: said.append(line)
+    monkeypatch.setattr(gpu, "copied", lambda *_: study)
+    monkeypatch.setattr(gpu, "train", lambda _, __, job: started.append(job))
+    gpu.study_parts(session, "path")
+    assert started == jobs[1:2]
+    shortest = gpu.seconds_of(session, study, jobs[2])
+    assert shortest > 60
+    assert said == [("path", f"1 of 3 runs; 2 jobs do not fit, the shortest takes {shortest:.0f} s")]
+
+
+def test_a_process_that_takes_too_long_is_ended_with_what_it_started(tmp_path):
+    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
+    process = gpu.Process(SimpleNamespace(work=tmp_path, smoke=True), "slow", ["-c", code])
+    began = time.monotonic()
+    assert process.wait(1)[0] == "stopped"
+    assert time.monotonic() - began < 9
+
+
+def test_without_a_gpu_only_small_sizes_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="PyTorch finds no CUDA GPU on this machine: --smoke tries"):
+        gpu.Session(tmp_path, 60, smoke=False)
+
+
+# ---- on a GPU ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_the_training_page_executes_on_the_gpu(tmp_path):
+    command = [sys.executable, "-m", "papermill", "notebooks/02_training.ipynb", str(tmp_path / "out.ipynb")]
+    command += ["--kernel", "python3", "--parameters_yaml", json.dumps({"run_name": "report"} | gpu.TINY)]
+    surroundings = os.environ | {"REPORT_HOME": str(tmp_path)}
+    subprocess.run(command, cwd=paths.ROOT, env=surroundings, check=True, capture_output=True)
+    run = load_run(tmp_path / "runs" / "report")
+    assert run.manifest["starts"][-1]["device_kind"] == "cuda"
+    assert runs.is_complete(run.path)
