@@ -235,7 +235,7 @@ TABBABLE = """() => {
 
 @each_page
 def test_the_keyboard_reaches_everything(opened, name):
-    page = opened(name, width=800 if name == "reconciliation" else 1280)
+    page = opened(name, width=800 if name == "counting_tools" else 1280)
     page.wait_for_load_state()
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to main content"
@@ -251,7 +251,7 @@ def test_the_keyboard_reaches_everything(opened, name):
 
 def test_a_table_is_a_stop_of_the_keyboard_only_where_it_scrolls(opened):
     for width, stops in ((360, True), (1280, False)):
-        page = opened("reconciliation", width)
+        page = opened("counting_tools", width)
         page.wait_for_load_state()
         boxes = page.locator(".pst-scrollable-table-container")
         assert boxes.and_(page.locator("[tabindex='0']")).count() > 0 or not stops

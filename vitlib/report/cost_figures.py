@@ -1,56 +1,15 @@
-"""Figures of the network's cost: by operation, by number of tokens, by counting tool, and against measured time."""
+"""Figures of the network's cost: by number of tokens, and against measured time."""
 
 import math
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
 from vitlib.report.output import BLUE, GREEN, GREY, ORANGE, WIDTH, attach_csv, legend_above, name_rows
 
 Point = tuple[str, float, float]  # name, x, y
-
-
-def plot_cost(rows: Sequence[tuple[str, int]], unit: str, *, ax: Axes | None = None) -> Axes:
-    """Draw named counts as bars, labelled with their value and share."""
-    ax = ax or plt.subplots(figsize=(WIDTH, 2.7))[1]
-    total = sum(value for _, value in rows)
-    for i, (_, value) in enumerate(reversed(rows)):
-        ax.barh(i, value, color=BLUE, height=0.7)
-        ax.text(value, i, f"  {value:,}  ({100 * value / total:.1f} %)", va="center", fontsize=9)
-    name_rows(ax, (name for name, _ in rows))
-    ax.set(xlabel=unit, xlim=(0, 1.6 * max(value for _, value in rows)))
-    ax.xaxis.set_major_locator(MaxNLocator(4))
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    attach_csv(ax.figure, ["operation", unit, "share"], ([name, n, n / total] for name, n in rows))
-    return ax
-
-
-def plot_tool_counts(
-    counts: dict[str, Sequence[tuple[str, float]]], exact: float, unit: str, *, ax: Axes | None = None
-) -> Axes:
-    """Draw for each tool a row of dots, one per distinct count, and a dashed line at the exact count.
-
-    Args:
-        counts: by tool, the forms of the network and the count for each.
-        exact: the true count.
-        unit: what is counted.
-        ax: where to draw; a new figure by default.
-    """
-    ax = ax or plt.subplots(figsize=(WIDTH, 0.42 * len(counts) + 1.0))[1]
-    ax.axvline(exact, color=GREY, linestyle="--", linewidth=1.2)
-    for i, by_form in enumerate(reversed(counts.values())):
-        distinct = sorted({value for _, value in by_form})
-        ax.plot(distinct, [i] * len(distinct), "o", color=BLUE, markersize=7, alpha=0.8)
-    ax.set_yticks(range(len(counts)), list(reversed(counts)))
-    ax.set(xlabel=f"{unit} (millions)", xlim=(-0.02 * exact, None))
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:.0f}")
-    ax.grid(axis="x", visible=False)
-    ax.text(exact, len(counts) - 0.5, "exact", ha="center", va="bottom", fontsize=9)
-    rows = [(tool, form, value) for tool, by_form in counts.items() for form, value in by_form]
-    attach_csv(ax.figure, ["tool", "written as", unit], rows)
-    return ax
 
 
 def plot_share(
