@@ -24,8 +24,21 @@ def test_the_terms_add_up_to_what_each_tool_reported(tool):
     reported = COMMITTED["counts"]["q @ k"][tool]
     for kind, terms in (("macs", reconcile.macs(config)), ("parameters", reconcile.parameters(config))):
         assert (reported[kind] is None) == (tool not in terms)
-        if tool in terms:
-            assert add_up(getattr(network, kind), terms[tool]) == reported[kind]
+    (name, *counts), *terms = reconcile.explain(config, tool, reported)
+    assert name == f"**{tool}**"
+    for column, (kind, count) in enumerate(zip(("macs", "parameters"), counts, strict=True), 1):
+        signed = [int(term[column].replace("−", "-").replace(",", "")) for term in terms if term[column]]
+        if reported[kind] is None:
+            assert (count, signed) == ("none", [])
+        else:
+            assert count == f"**{getattr(network, kind) + sum(signed):,}**" == f"**{reported[kind]:,}**"
+
+
+@pytest.mark.parametrize(("kind", "total"), [("macs", 9983872), ("parameters", 201290)])
+def test_a_count_that_the_terms_do_not_explain_gets_one_sentence(kind, total):
+    reported = COMMITTED["counts"]["q @ k"]["thop"] | {kind: 5}
+    with pytest.raises(ValueError, match=f"thop's {kind} is 5, but has to be {total}, the sum of its terms"):
+        reconcile.explain(ViTConfig(), "thop", reported)
 
 
 @settings(max_examples=25, deadline=None)

@@ -104,16 +104,16 @@ def project(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["truncated", "emptied", "removed"])
 def test_a_damaged_notebook_is_not_executed(project, kind):
-    damage(project / "notebooks" / "growth.ipynb", kind)
-    (project / "build" / "smoke" / "book" / "growth.ipynb").unlink()
-    with pytest.raises(report.UserError, match=r"notebooks/growth\.ipynb is missing or damaged: restore it"):
-        report.execute("smoke", "growth")
-    assert not (project / "build" / "smoke" / "book" / "growth.ipynb").exists()
+    damage(project / "notebooks" / "what_if.ipynb", kind)
+    (project / "build" / "smoke" / "book" / "what_if.ipynb").unlink()
+    with pytest.raises(report.UserError, match=r"notebooks/what_if\.ipynb is missing or damaged: restore it"):
+        report.execute("smoke", "what_if")
+    assert not (project / "build" / "smoke" / "book" / "what_if.ipynb").exists()
 
 
 @pytest.mark.parametrize("kind", ["truncated", "emptied", "swapped"])
 def test_a_damaged_page_is_not_published(project, kind):
-    damage(project / "build" / "smoke" / "book" / "01_model.ipynb", kind, project / "notebooks" / "growth.ipynb")
+    damage(project / "build" / "smoke" / "book" / "01_model.ipynb", kind, project / "notebooks" / "what_if.ipynb")
     with pytest.raises(report.UserError, match=r"build/smoke/book/01_model\.ipynb "):
         report.publish("smoke")
     assert not (project / "book").exists()

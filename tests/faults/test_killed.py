@@ -77,7 +77,7 @@ def test_a_make_report_that_is_killed_makes_the_same_report(tmp_path):
     (folder / "profiles" / "smoke.yaml").write_text(yaml.safe_dump({"02_training": PARAMETERS}), encoding="utf-8")
     book, run = folder / "build" / "smoke" / "book", folder / "build" / "smoke" / "runs" / "report"
     book.mkdir(parents=True)
-    for name in ("01_model", "04_encoder_cost", "05_seeds", "08_speed", "growth", "reconciliation", "what_if"):
+    for name in ("01_model", "04_encoder_cost", "05_seeds", "08_speed", "counting_tools", "what_if"):
         shutil.copy(folder / "book" / f"{name}.ipynb", book)  # these show nothing of the run, and are done
 
     def begin():

@@ -13,17 +13,24 @@ from IPython.display import HTML
 from vitlib import cost
 from vitlib.config import ViTConfig
 
-DIALS = (  # setting, label, and the slider's lowest and highest value and step
-    ("image_size", "Image: pixels a side", 4, 512, 4),
-    ("patch_size", "Patch: pixels a side, P", 1, 64, 1),
-    ("channels", "Channels of a pixel, C", 1, 4, 1),
-    ("embed_dim", "Width of a token, D", 8, 1536, 8),
-    ("depth", "Encoder layers, L", 1, 48, 1),
-    ("num_heads", "Attention heads, H", 1, 24, 1),
-    ("mlp_ratio", "MLP ratio, F over D", 1, 8, 1),
-    ("num_classes", "Classes, Y", 1, 1000, 1),
+# setting, label, symbol and unit, the slider's lowest and highest value, and which setting limits where it stops
+DIALS: tuple[tuple[str, str, str, int, int, dict[str, str]], ...] = (
+    ("image_size", "Image side", "pixels", 4, 512, {"multiple": "patch_size"}),
+    ("patch_size", "Patch side", "P, pixels", 1, 64, {"divisor": "image_size"}),
+    ("channels", "Channels", "C", 1, 4, {}),
+    ("embed_dim", "Token width", "D", 8, 1536, {"multiple": "num_heads"}),
+    ("num_heads", "Attention heads", "H", 1, 64, {"divisor": "embed_dim"}),
+    ("depth", "Encoder layers", "L", 1, 48, {}),
+    ("mlp_ratio", "MLP ratio", "F over D", 1, 8, {}),
+    ("num_classes", "Classes", "Y", 1, 1000, {}),
 )
 FLAGS = (("share_norm", "one norm a layer, applied twice"),)
+GROUPS = (  # of the chart: name, and the rows in it
+    ("MLP", ("MLP, first layer", "MLP, second layer")),
+    ("Q, K, V, output", ("Query", "Key", "Value", "Output projection")),
+    ("Attention matmuls", ("Scores", "Weighted sum")),
+    ("Rest", ("Patch projection", "Class token", "Positions", "Norm 1", "Norm 2", "Final norm", "Head")),
+)
 
 
 def _imagenet(width: int, depth: int, heads: int, patch: int) -> ViTConfig:
@@ -52,12 +59,13 @@ PRESETS: dict[str, tuple[ViTConfig, int | None]] = {
 
 
 def calculator() -> HTML:
-    """Return the calculator: sliders, a table of every operation, totals. The address after ``#`` holds its state."""
+    """Return the calculator: sliders, totals, a chart, every operation. The address after ``#`` holds its state."""
     names = [name for name, *_ in DIALS + FLAGS]
     inputs = {
         "rows": {"shared": _formulas(share_norm=True), "separate": _formulas(share_norm=False)},
-        "dials": [dict(zip(("name", "label", "low", "high", "step"), dial, strict=True)) for dial in DIALS],
+        "dials": [dict(zip(("name", "label", "unit", "low", "high", "stops"), dial, strict=True)) for dial in DIALS],
         "flags": [dict(zip(("name", "label"), flag, strict=True)) for flag in FLAGS],
+        "groups": [name for name, _ in GROUPS],
         "presets": [
             {"name": name, "config": {key: asdict(config)[key] for key in names}, "published": published}
             for name, (config, published) in PRESETS.items()
@@ -68,6 +76,10 @@ def calculator() -> HTML:
 
 
 def _formulas(share_norm: bool) -> list[dict[str, Any]]:
-    """Return the rows of the network: name, and MACs and parameters as lists of products of factors."""
-    rows = cost.model(ViTConfig(share_norm=share_norm)).rows
-    return [{"name": row.name, "macs": row.macs.products, "parameters": row.parameters.products} for row in rows]
+    """Return the rows in a group: name, group, and MACs and parameters as lists of products of factors."""
+    group = {row: i for i, (_, rows) in enumerate(GROUPS) for row in rows}
+    rows = [row for row in cost.model(ViTConfig(share_norm=share_norm)).rows if row.name in group]
+    return [
+        {"name": row.name, "group": group[row.name], "macs": row.macs.products, "parameters": row.parameters.products}
+        for row in rows
+    ]
