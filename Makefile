@@ -50,9 +50,8 @@ prose := $(wildcard book/*.md book/*.bib book/_static/* book/_ext/*.py) _config.
 $(output_root)/book/%.ipynb: notebooks/%.ipynb profiles/$(PROFILE).yaml $(library) $(data_files)
 	@$(python) tools/report.py execute $(PROFILE) $*
 
-# these pages read the trained run; provenance also reads what papermill recorded in all others
-$(patsubst %,$(output_root)/book/%.ipynb,index 03_per_class 06_recipe 07_attention): $(output_root)/book/02_training.ipynb
-$(output_root)/book/provenance.ipynb: $(filter-out %/provenance.ipynb,$(pages))
+# these pages read the trained run
+$(patsubst %,$(output_root)/book/%.ipynb,index 03_per_class 07_attention reproduce): $(output_root)/book/02_training.ipynb
 
 $(output_root)/html/index.html: $(pages) $(prose)
 	@cp -R book/*.md book/*.bib book/_static book/_ext $(output_root)/book/

@@ -1,4 +1,4 @@
-"""Figures of what the network attends to: small maps, attention distance, rollout, and the deletion test."""
+"""Figures of what the network attends to: its positions, rollout, and the deletion test."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,46 +11,21 @@ from vitlib.report.image_figures import show
 from vitlib.report.output import BLUE, GREEN, GREY, ORANGE, WIDTH, attach_csv, legend_above
 
 
-def plot_maps(
-    maps: Tensor, titles: Sequence[str], columns: int, low: float, high: float, colours: str, named: bool = True
-) -> Figure:
-    """Draw small square maps in rows of `columns` with one colour bar.
+def plot_similarity(similarity: Tensor) -> Figure:
+    """Draw for each position a map of its similarity with all others, where the position is in the image.
 
     Args:
-        maps: (M, R, R).
-        titles: one for each map.
-        columns: maps in a row.
-        low: the value at the colour bar's lower end.
-        high: the value at its upper end.
-        colours: the name of a colour map.
-        named: whether to draw the titles; the CSV has them in any case.
+        similarity: (R R, R R), each -1 to 1.
     """
-    rows = -(-len(maps) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, (WIDTH - 0.8) / columns * rows + 0.24 * rows * named))
-    for ax in axes.flat:
+    side = round(len(similarity) ** 0.5)
+    figure, axes = plt.subplots(side, side, figsize=(WIDTH, WIDTH - 0.8))
+    for ax, values in zip(axes.flat, similarity, strict=True):
+        drawn = ax.imshow(values.view(side, side), vmin=-1, vmax=1, cmap="PuOr_r", interpolation="nearest")
         ax.set_axis_off()
-    for ax, values, title in zip(axes.flat, maps, titles, strict=False):
-        drawn = ax.imshow(values, vmin=low, vmax=high, cmap=colours, interpolation="nearest")
-        if named:
-            ax.set_title(title, loc="center", fontsize=9)
-    figure.colorbar(drawn, ax=axes, fraction=0.04)
-    head = ["map", *(f"cell {i + 1}" for i in range(maps[0].numel()))]
-    attach_csv(figure, head, ([title, *values.flatten().tolist()] for values, title in zip(maps, titles, strict=True)))
+    figure.colorbar(drawn, ax=axes, fraction=0.04, label="cosine similarity")
+    head = ["position", *(f"with {i + 1}" for i in range(len(similarity)))]
+    attach_csv(figure, head, ([i + 1, *row.tolist()] for i, row in enumerate(similarity)))
     return figure
-
-
-def plot_distances(distances: Sequence[Sequence[float]], uniform: float, *, ax: Axes | None = None) -> Axes:
-    """Draw the mean attention distance in pixels of each head (a dot) by layer, and that of uniform attention."""
-    ax = ax or plt.subplots(figsize=(WIDTH, 2.8))[1]
-    for layer, heads in enumerate(distances, 1):
-        ax.plot([layer] * len(heads), heads, "o", color=BLUE, markersize=7, alpha=0.7)
-    ax.axhline(uniform, color=GREY, linestyle="--", label="even attention")
-    ax.set(xlabel="layer", ylabel="mean distance (pixels)", xticks=range(1, len(distances) + 1))
-    ax.set_ylim(0, 1.15 * max(uniform, *(max(heads) for heads in distances)))
-    ax.legend(loc="lower right")
-    rows = [(layer, head, value) for layer, heads in enumerate(distances, 1) for head, value in enumerate(heads, 1)]
-    attach_csv(ax.figure, ["layer", "head", "pixels"], [*rows, ("uniform", "", uniform)])
-    return ax
 
 
 def plot_deletion(counts: Sequence[int], curves: Mapping[str, Sequence[float]], *, ax: Axes | None = None) -> Axes:
