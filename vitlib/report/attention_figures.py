@@ -1,14 +1,19 @@
 """Figures of what the network attends to: its positions, rollout, and the deletion test."""
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from html import escape
+from io import BytesIO
 
 import matplotlib.pyplot as plt
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
-from vitlib.report.image_figures import show
-from vitlib.report.output import BLUE, GREEN, GREY, ORANGE, WIDTH, attach_csv, legend_above
+from vitlib.data import CLASSES
+from vitlib.report.output import BLUE, GREEN, GREY, ORANGE, WIDTH, Output, attach_csv, legend_above, to_csv
 
 
 def plot_similarity(similarity: Tensor) -> Figure:
@@ -40,25 +45,31 @@ def plot_deletion(counts: Sequence[int], curves: Mapping[str, Sequence[float]], 
     return ax
 
 
-def plot_rollouts(images: Tensor, maps: Tensor, titles: Sequence[str], columns: int) -> Figure:
-    """Draw images, each above its map of attention rollout.
+def rollouts(images: Tensor, maps: Tensor, labels: Tensor, answers: Tensor) -> Output:
+    """Return a gallery of images, each above its map of attention rollout: black is 0, bright orange the largest share.
 
     Args:
         images: uint8 (M, L, L).
         maps: (M, R, R).
-        titles: one for each image.
-        columns: images in a row.
+        labels: int64 (M,).
+        answers: int64 (M,), the network's.
     """
-    height = -(-len(images) // columns)
-    figure, axes = plt.subplots(2 * height, columns, figsize=(WIDTH, 2.9 * height), squeeze=False)
-    for ax in axes.flat:
-        ax.set_axis_off()
-    for i, (image, values, title) in enumerate(zip(images, maps, titles, strict=True)):
-        upper, lower = axes[2 * (i // columns), i % columns], axes[2 * (i // columns) + 1, i % columns]
-        show(upper, image)
-        upper.set_title(title, loc="center", fontsize=9)
-        lower.imshow(values, vmin=0, vmax=float(maps.max()), cmap="Oranges", interpolation="nearest")
-    head = ["image", *(f"patch {i + 1}" for i in range(maps[0].numel()))]
-    rows = ([title.replace("\n", " "), *m.flatten().tolist()] for title, m in zip(titles, maps, strict=True))
-    attach_csv(figure, head, rows)
-    return figure
+    orange = torch.tensor([255, 150, 50]) / maps.max()
+    items, rows = [], []
+    for image, values, label, answer in zip(images, maps, labels.tolist(), answers.tolist(), strict=True):
+        name = escape(CLASSES[label])
+        said = "right" if label == answer else f"→ {escape(CLASSES[answer])}"
+        colours = (values[:, :, None] * orange).byte()
+        pictures = _picture(image, f"A picture of the class {name}") + _picture(colours, f"Its rollout: {name}, {said}")
+        items.append(f"<li>{pictures}<span>{name}</span> <b>{said}</b></li>")
+        rows.append([CLASSES[label], CLASSES[answer], *values.flatten().tolist()])
+    head = ["label", "answer", *(f"patch {i + 1}" for i in range(maps[0].numel()))]
+    return Output("text/html", '<ul class="gallery">\n' + "\n".join(items) + "\n</ul>", to_csv(head, rows))
+
+
+def _picture(pixels: Tensor, alt: str) -> str:
+    """Return an image, uint8 (H, W) or (H, W, 3), as HTML: light on dark in both themes."""
+    content = BytesIO()
+    Image.fromarray(pixels.numpy()).save(content, format="png", compress_level=0)  # the same bytes everywhere
+    data = b64encode(content.getvalue()).decode()
+    return f'<img class="photo" width="84" height="84" alt="{alt}" src="data:image/png;base64,{data}">'
