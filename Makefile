@@ -59,9 +59,8 @@ $(output_root)/book/%.ipynb: notebooks/%.ipynb profiles/$(PROFILE).yaml $(librar
 	@$(eval outdated += $*)rm -f $@
 execute = $(if $(strip $(1)),$(python) tools/report.py execute $(PROFILE) $(1),:)
 
-# these pages read the trained run; provenance also reads what papermill recorded in all others
-$(patsubst %,$(output_root)/book/%.ipynb,index 03_per_class 06_recipe 07_attention): $(output_root)/book/02_training.ipynb
-$(output_root)/book/provenance.ipynb: $(filter-out %/provenance.ipynb,$(pages))
+# these pages read the trained run
+$(patsubst %,$(output_root)/book/%.ipynb,index 03_per_class 07_attention reproduce): $(output_root)/book/02_training.ipynb
 
 $(output_root)/html/index.html: $(pages) $(prose)
 	@$(call execute,$(filter 02_training,$(outdated)))

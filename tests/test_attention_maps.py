@@ -1,9 +1,15 @@
+import re
+from base64 import b64decode
+from io import BytesIO
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from vitlib import ViT, ViTConfig
-from vitlib.evaluate import evaluate
-from vitlib.report import attention_maps
+from vitlib.evaluate import Evaluation, evaluate
+from vitlib.report import attention_figures, attention_maps
 
 
 @pytest.fixture
@@ -94,9 +100,48 @@ def test_deleting_no_patch_changes_no_prediction_and_deleting_all_leaves_one_pre
     assert torch.equal(everything, labels == prediction)
 
 
-def test_mcnemars_statistic_counts_only_images_on_which_the_two_differ():
+def test_mcnemars_test_counts_only_images_on_which_the_two_differ():
     first = torch.tensor([True, False, False, False, True, False])
     second = torch.tensor([True, True, True, True, False, False])
-    assert attention_maps.mcnemar_z(first, second) == pytest.approx((3 - 1) / 4**0.5)
-    assert attention_maps.mcnemar_z(second, first) == pytest.approx(-1)
-    assert attention_maps.mcnemar_z(first, first) == 0
+    by_hand = 2 * (1 + 4) / 2**4  # at most one of four differences in favour of the first, two-sided
+    assert attention_maps.compare(first, second) == pytest.approx(by_hand)
+    assert attention_maps.compare(second, first) == pytest.approx(by_hand)
+    assert attention_maps.compare(first, first) == 1
+
+
+def test_positions_are_compared_by_direction():
+    model = ViT(ViTConfig(patch_size=14, embed_dim=4, num_heads=1, depth=1))
+    with torch.no_grad():
+        model.positions[0, 1:] = torch.tensor([[1, 0, 0, 0], [3, 0, 0, 0], [0, 2, 0, 0], [-1, 0, 0, 0]])
+    assert attention_maps.position_similarity(model)[0].tolist() == [1, 1, 0, -1]
+
+
+def test_each_order_ranks_every_patch_once_by_its_score():
+    images = torch.zeros(1, 28, 28, dtype=torch.uint8)
+    images[0, :14, 14:], images[0, 14:, 14:] = 10, 200  # of four patches, the second and the fourth show something
+    orders = attention_maps.orders(images, torch.tensor([[0.1, 0.2, 0.4, 0.3]]), patch_size=14)
+    assert orders["most rollout first"].tolist() == [[2, 3, 1, 0]]
+    assert orders["least rollout first"].tolist() == [[0, 1, 3, 2]]
+    assert orders["brightest first"].tolist() == [[3, 1, 0, 2]]
+    assert {*orders["random, garment first"][0, :2].tolist()} == {1, 3}
+    assert sorted(orders["random"][0].tolist()) == [0, 1, 2, 3]
+
+
+def test_the_gallery_shows_the_surest_answers_of_the_classes_with_most_mistakes():
+    labels = torch.tensor([0, 0, 0, 1, 1, 1, 1, 2, 2])
+    answers = torch.tensor([0, 0, 1, 1, 0, 2, 1, 2, 2])
+    sure = torch.tensor([1.0, 2, 3, 1, 2, 3, 4, 5, 6])
+    logits = torch.nn.functional.one_hot(answers, 3) * sure[:, None]
+    result = Evaluation(logits.double(), labels)
+    assert attention_maps.most_confident(result) == [6, 1, 5, 2]  # class 1 has two mistakes, class 0 one, class 2 none
+
+
+def test_the_gallery_shows_each_image_as_it_is_and_its_largest_share_brightest(images):
+    maps = torch.tensor([[[0.0, 0.5], [0.25, 0.25]], [[1.0, 0.0], [0.0, 0.0]]])
+    shown = attention_figures.rollouts(images[:2], maps, torch.tensor([6, 0]), torch.tensor([6, 1]))
+    found = re.findall(r"base64,([^\"]+)", shown.forms["text/html"])
+    pictures = [np.array(Image.open(BytesIO(b64decode(data)))) for data in found]
+    assert [pictures[i].tolist() for i in (0, 2)] == images[:2].tolist()
+    assert [pictures[i][:, :, 0].tolist() for i in (1, 3)] == [[[0, 127], [63, 63]], [[255, 0], [0, 0]]]
+    assert "<span>Shirt</span> <b>right</b>" in shown.forms["text/html"]
+    assert "<span>T-shirt/top</span> <b>→ Trouser</b>" in shown.forms["text/html"]

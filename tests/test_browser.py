@@ -15,6 +15,7 @@ from io import BytesIO
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import matplotlib.pyplot as plt
 import pytest
 import yaml
 from bs4 import BeautifulSoup
@@ -23,7 +24,7 @@ from playwright.sync_api import sync_playwright
 
 from tests.test_built_pages import downloads
 from vitlib import ViTConfig, cost, paths
-from vitlib.report import calculator, output, speed_figures
+from vitlib.report import calculator, output
 
 JUDGES = paths.ROOT / "build" / "browser" / "node_modules"  # make test-browser installs them
 AXE, LIGHTHOUSE = JUDGES / "axe-core" / "axe.min.js", JUDGES / "lighthouse" / "cli" / "index.js"
@@ -360,7 +361,10 @@ SEEDS = {"plain": [20.0, 35.0, 27.0, 30.0], "other": [60.0, 75.0, 67.0, 92.0]}  
 @pytest.mark.parametrize("width", [360, 1280])
 def test_a_point_of_a_scatter_plot_says_what_it_is(opened, pages, tmp_path, width):
     """A plot of seeds replaces a figure of a page: each spot lies on its point and shows its own detail."""
-    ax = speed_figures.plot_races(SEEDS)
+    ax = plt.subplots(figsize=(output.WIDTH, 2))[1]
+    for row, shares in enumerate(SEEDS.values()):
+        ax.plot(shares, [1 - row] * len(shares), "o", color=output.BLUE, markersize=7)
+    output.attach_csv(ax.figure, ["share"], [])
     dots = [
         (share, 1 - row, f"{name}, seed {seed}: {share} %")
         for row, (name, shares) in enumerate(SEEDS.items())
@@ -380,7 +384,7 @@ def test_a_point_of_a_scatter_plot_says_what_it_is(opened, pages, tmp_path, widt
         spot = spots.nth(i).bounding_box()
         middle = [spot[side] + spot[size] / 2 - outer[side] for side, size in (("x", "width"), ("y", "height"))]
         red, _, blue = picture.getpixel(tuple(map(int, middle)))
-        assert blue - red > 50 or max(red, blue) < 60, f"neither a dot nor the median over one is under {detail}"
+        assert blue - red > 50, f"no dot is under {detail}"
         page.touchscreen.tap(outer["x"] + middle[0], outer["y"] + middle[1])
         assert line.inner_text() == spots.nth(i).get_attribute("aria-label") == detail
     for key, i in (("Home", 0), ("ArrowRight", 1), ("ArrowDown", 4), ("ArrowUp", 1), ("End", 7)):

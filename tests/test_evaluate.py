@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vitlib import ViT, ViTConfig, data, homework, load_run, paths
-from vitlib.evaluate import Evaluation, evaluate, wilson_interval, with_mirror
+from vitlib.evaluate import Evaluation, evaluate, wilson_interval
 from vitlib.report import attention_maps
 
 
@@ -119,14 +119,3 @@ def test_calibration_by_hand():
     rows = result.calibration(bins=10)
     assert rows == [(pytest.approx(0.6), 1.0, 2), (pytest.approx(0.9), 0.75, 4)]
     assert result.calibration_error(bins=10) == pytest.approx((2 * 0.4 + 4 * 0.15) / 6)
-
-
-def test_the_mirror_adds_the_mean_of_both_answers():
-    model = ViT(ViTConfig()).double()
-    images, labels = data.load("test")
-    images, labels = images[:20], labels[:20]
-    first = evaluate(model, images, labels)
-    both = with_mirror(first, model, images)
-    mirrored = evaluate(model, images.flip(-1), labels)
-    assert torch.allclose(both.probabilities, (first.probabilities + mirrored.probabilities) / 2)
-    assert torch.allclose(with_mirror(mirrored, model, images.flip(-1)).logits, both.logits)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy import stats
 
-from vitlib.studies.statistics import Summary, binomial_deviation, holm, paired_differences, tail_probability
+from vitlib.studies.statistics import Summary, binomial_deviation, holm, paired_differences, step_gains
 
 
 def test_a_summary_by_hand():
@@ -13,7 +13,6 @@ def test_a_summary_by_hand():
     assert summary.deviation == pytest.approx(math.sqrt((4 + 1 + 9) / 2))
     assert summary.error == pytest.approx(math.sqrt(7 / 3))
     assert (summary.rank(2.0), summary.rank(2.5)) == (1, 2)
-    assert summary.z_score(3 + 2 * math.sqrt(7)) == pytest.approx(2)
 
 
 @pytest.mark.parametrize(("n", "t"), [(2, 12.706), (5, 2.776), (20, 2.093)])
@@ -32,29 +31,16 @@ def test_the_binomial_deviation_is_that_of_sampled_images():
     assert binomial_deviation(0.7, 1000) == pytest.approx(samples.std().item(), rel=0.03)
 
 
-def test_the_tail_probability_is_the_share_of_runs_that_lie_further_out():
-    x = torch.randn(20_000, dtype=torch.float64)
-    y = -0.8 * x + 0.6 * torch.randn(20_000, dtype=torch.float64)
-    accuracy, loss = Summary(tuple((85 + 0.5 * x).tolist())), Summary(tuple((0.4 + 0.02 * y).tolist()))
-    assert tail_probability(accuracy, loss, (accuracy.mean, loss.mean)) == pytest.approx(1)
-    runs = torch.stack([x, y])
-    inverse = torch.linalg.inv(torch.cov(runs))
-    distances = (runs * (inverse @ runs)).sum(0)
-    reported = torch.tensor([0.6, 1.0], dtype=torch.float64)
-    share = (distances >= reported @ inverse @ reported).double().mean().item()
-    assert tail_probability(accuracy, loss, (85.3, 0.42)) == pytest.approx(share, abs=0.02)
+def test_holms_correction_by_hand():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])  # 3 x 0.01, then 2 x 0.03, then no smaller
+    assert holm([0.5, 0.9]) == [1, 1]
 
 
-def test_the_tail_probability_from_few_runs_is_uniform():
-    """A tail probability below 10 % has to occur in 10 % of all cases, even when it is estimated from seven runs."""
-    small = 0
-    for _ in range(4000):
-        x = torch.randn(8, dtype=torch.float64)
-        y = 0.5 * torch.randn(8, dtype=torch.float64) - x
-        *accuracy, new = x.tolist()
-        *loss, its = y.tolist()
-        small += tail_probability(Summary(tuple(accuracy)), Summary(tuple(loss)), (new, its)) < 0.1
-    assert small / 4000 == pytest.approx(0.1, abs=0.015)
+def test_two_steps_of_many_runs_have_the_p_value_of_students_t_test():
+    first, second = Summary((1.0, 2.0, 4.0)), Summary((3.0, 5.0, 6.0, 6.0))
+    ((gain, p),) = step_gains([first, second])
+    assert gain == pytest.approx(5 - 7 / 3)
+    assert p == pytest.approx(stats.ttest_ind(first.values, second.values).pvalue)
 
 
 def test_differences_are_taken_seed_by_seed():
@@ -71,8 +57,14 @@ def test_the_p_value_of_differences_is_that_of_scipys_paired_test():
     assert (Summary((0.5, 0.5)).p_value, Summary((0.0, 0.0)).p_value) == (0, 1)
 
 
-def test_holms_correction_by_hand():
-    """Four p-values: 0.01 x 4, 0.02 x 3, 0.03 x 2, which may not fall below the one before, and 0.9 x 1."""
-    assert holm([0.03, 0.01, 0.9, 0.02]) == pytest.approx([0.06, 0.04, 0.9, 0.06])
-    assert holm([0.5, 0.8]) == [1, 1]
-    assert holm([]) == []
+def test_a_step_of_one_run_is_judged_by_the_spread_of_the_others():
+    """By hand: deviation sqrt(2), 1 degree of freedom; t = 3 / (sqrt(2) sqrt(1 / 2 + 1)) = sqrt(3), p = 1/3."""
+    gains = step_gains([Summary((1.0, 3.0)), Summary((5.0,)), Summary((5.0,))])
+    assert [gain for gain, _ in gains] == [3, 0]
+    assert gains[0][1] == pytest.approx(2 / 3)
+    assert gains[1][1] == pytest.approx(1)
+
+
+def test_steps_of_one_run_each_cannot_be_compared():
+    with pytest.raises(ValueError, match="steps have one run each, but at least one has to have two"):
+        step_gains([Summary((1.0,)), Summary((2.0,))])

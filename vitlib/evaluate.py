@@ -144,18 +144,6 @@ def evaluate(
     return Evaluation(logits, labels.cpu())
 
 
-def with_mirror(first: Evaluation, model: "nn.Module | Run", images: Tensor) -> Evaluation:
-    """Return an evaluation that averages the probabilities of each image and its mirror image.
-
-    Args:
-        first: the evaluation of the images themselves.
-        model: as in `evaluate`.
-        images: uint8 (N, 28, 28), those of `first`.
-    """
-    second = evaluate(model, images.flip(-1), first.labels)
-    return Evaluation(((first.probabilities + second.probabilities) / 2).log(), first.labels)
-
-
 def wilson_interval(correct: int, total: int) -> tuple[float, float]:
     """Return the 95 % confidence interval of a proportion (Wilson, 1927).
 

@@ -1,56 +1,36 @@
-"""Figures of what the network attends to: small maps, attention distance, rollout, and the deletion test."""
+"""Figures of what the network attends to: its positions, rollout, and the deletion test."""
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from html import escape
+from io import BytesIO
 
 import matplotlib.pyplot as plt
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
-from vitlib.report.image_figures import show
-from vitlib.report.output import BLUE, GREEN, GREY, ORANGE, WIDTH, attach_csv, legend_above
+from vitlib.data import CLASSES
+from vitlib.report.output import BLUE, GREEN, GREY, ORANGE, WIDTH, Output, attach_csv, legend_above, to_csv
 
 
-def plot_maps(
-    maps: Tensor, titles: Sequence[str], columns: int, low: float, high: float, colours: str, named: bool = True
-) -> Figure:
-    """Draw small square maps in rows of `columns` with one colour bar.
+def plot_similarity(similarity: Tensor) -> Figure:
+    """Draw for each position a map of its similarity with all others, where the position is in the image.
 
     Args:
-        maps: (M, R, R).
-        titles: one for each map.
-        columns: maps in a row.
-        low: the value at the colour bar's lower end.
-        high: the value at its upper end.
-        colours: the name of a colour map.
-        named: whether to draw the titles; the CSV has them in any case.
+        similarity: (R R, R R), each -1 to 1.
     """
-    rows = -(-len(maps) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, (WIDTH - 0.8) / columns * rows + 0.24 * rows * named))
-    for ax in axes.flat:
+    side = round(len(similarity) ** 0.5)
+    figure, axes = plt.subplots(side, side, figsize=(WIDTH, WIDTH - 0.8))
+    for ax, values in zip(axes.flat, similarity, strict=True):
+        drawn = ax.imshow(values.view(side, side), vmin=-1, vmax=1, cmap="PuOr_r", interpolation="nearest")
         ax.set_axis_off()
-    for ax, values, title in zip(axes.flat, maps, titles, strict=False):
-        drawn = ax.imshow(values, vmin=low, vmax=high, cmap=colours, interpolation="nearest")
-        if named:
-            ax.set_title(title, loc="center", fontsize=9)
-    figure.colorbar(drawn, ax=axes, fraction=0.04)
-    head = ["map", *(f"cell {i + 1}" for i in range(maps[0].numel()))]
-    attach_csv(figure, head, ([title, *values.flatten().tolist()] for values, title in zip(maps, titles, strict=True)))
+    figure.colorbar(drawn, ax=axes, fraction=0.04, label="cosine similarity")
+    head = ["position", *(f"with {i + 1}" for i in range(len(similarity)))]
+    attach_csv(figure, head, ([i + 1, *row.tolist()] for i, row in enumerate(similarity)))
     return figure
-
-
-def plot_distances(distances: Sequence[Sequence[float]], uniform: float, *, ax: Axes | None = None) -> Axes:
-    """Draw the mean attention distance in pixels of each head (a dot) by layer, and that of uniform attention."""
-    ax = ax or plt.subplots(figsize=(WIDTH, 2.8))[1]
-    for layer, heads in enumerate(distances, 1):
-        ax.plot([layer] * len(heads), heads, "o", color=BLUE, markersize=7, alpha=0.7)
-    ax.axhline(uniform, color=GREY, linestyle="--", label="even attention")
-    ax.set(xlabel="layer", ylabel="mean distance (pixels)", xticks=range(1, len(distances) + 1))
-    ax.set_ylim(0, 1.15 * max(uniform, *(max(heads) for heads in distances)))
-    ax.legend(loc="lower right")
-    rows = [(layer, head, value) for layer, heads in enumerate(distances, 1) for head, value in enumerate(heads, 1)]
-    attach_csv(ax.figure, ["layer", "head", "pixels"], [*rows, ("uniform", "", uniform)])
-    return ax
 
 
 def plot_deletion(counts: Sequence[int], curves: Mapping[str, Sequence[float]], *, ax: Axes | None = None) -> Axes:
@@ -65,25 +45,31 @@ def plot_deletion(counts: Sequence[int], curves: Mapping[str, Sequence[float]], 
     return ax
 
 
-def plot_rollouts(images: Tensor, maps: Tensor, titles: Sequence[str], columns: int) -> Figure:
-    """Draw images, each above its map of attention rollout.
+def rollouts(images: Tensor, maps: Tensor, labels: Tensor, answers: Tensor) -> Output:
+    """Return a gallery of images, each above its map of attention rollout: black is 0, bright orange the largest share.
 
     Args:
         images: uint8 (M, L, L).
         maps: (M, R, R).
-        titles: one for each image.
-        columns: images in a row.
+        labels: int64 (M,).
+        answers: int64 (M,), the network's.
     """
-    height = -(-len(images) // columns)
-    figure, axes = plt.subplots(2 * height, columns, figsize=(WIDTH, 2.9 * height), squeeze=False)
-    for ax in axes.flat:
-        ax.set_axis_off()
-    for i, (image, values, title) in enumerate(zip(images, maps, titles, strict=True)):
-        upper, lower = axes[2 * (i // columns), i % columns], axes[2 * (i // columns) + 1, i % columns]
-        show(upper, image)
-        upper.set_title(title, loc="center", fontsize=9)
-        lower.imshow(values, vmin=0, vmax=float(maps.max()), cmap="Oranges", interpolation="nearest")
-    head = ["image", *(f"patch {i + 1}" for i in range(maps[0].numel()))]
-    rows = ([title.replace("\n", " "), *m.flatten().tolist()] for title, m in zip(titles, maps, strict=True))
-    attach_csv(figure, head, rows)
-    return figure
+    orange = torch.tensor([255, 150, 50]) / maps.max()
+    items, rows = [], []
+    for image, values, label, answer in zip(images, maps, labels.tolist(), answers.tolist(), strict=True):
+        name = escape(CLASSES[label])
+        said = "right" if label == answer else f"→ {escape(CLASSES[answer])}"
+        colours = (values[:, :, None] * orange).byte()
+        pictures = _picture(image, f"A picture of the class {name}") + _picture(colours, f"Its rollout: {name}, {said}")
+        items.append(f"<li>{pictures}<span>{name}</span> <b>{said}</b></li>")
+        rows.append([CLASSES[label], CLASSES[answer], *values.flatten().tolist()])
+    head = ["label", "answer", *(f"patch {i + 1}" for i in range(maps[0].numel()))]
+    return Output("text/html", '<ul class="gallery">\n' + "\n".join(items) + "\n</ul>", to_csv(head, rows))
+
+
+def _picture(pixels: Tensor, alt: str) -> str:
+    """Return an image, uint8 (H, W) or (H, W, 3), as HTML: light on dark in both themes."""
+    content = BytesIO()
+    Image.fromarray(pixels.numpy()).save(content, format="png", compress_level=0)  # the same bytes everywhere
+    data = b64encode(content.getvalue()).decode()
+    return f'<img class="photo" width="84" height="84" alt="{alt}" src="data:image/png;base64,{data}">'

@@ -8,10 +8,11 @@ import copy
 from collections.abc import Iterator, Sequence
 
 import torch
+from scipy.stats import binomtest
 from torch import Tensor
 
 from vitlib import data
-from vitlib.evaluate import evaluate
+from vitlib.evaluate import Evaluation, evaluate
 from vitlib.model import MultiHeadAttention, ViT, patchify, unpatchify
 
 
@@ -135,12 +136,58 @@ def deletion(model: ViT, images: Tensor, labels: Tensor, order: Tensor, counts: 
     return torch.stack(answers) == labels
 
 
-def mcnemar_z(first: Tensor, second: Tensor) -> float:
-    """Return McNemar's (1947) test statistic: by how many standard errors `first` has fewer right answers.
+def compare(first: Tensor, second: Tensor) -> float:
+    """Return the p value of McNemar's (1947) exact test that two conditions give equally many right answers.
 
     Args:
         first: bool (B,), which images are classified correctly.
         second: bool (B,), the same for another condition; only images on which the two differ matter.
     """
-    lost, won = int((second & ~first).sum()), int((first & ~second).sum())
-    return (lost - won) / max(1, lost + won) ** 0.5
+    won, lost = int((first & ~second).sum()), int((second & ~first).sum())
+    return float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
+
+
+def position_similarity(model: ViT) -> Tensor:
+    """Return the cosine similarity of each pair of learned position vectors, without the class token's: (R R, R R)."""
+    positions = torch.nn.functional.normalize(model.positions[0, 1:].detach().double(), dim=1)
+    return positions @ positions.T
+
+
+def orders(images: Tensor, shares: Tensor, patch_size: int) -> dict[str, Tensor]:
+    """Return five orders in which to blank the patches of each image, by name: int64 (B, R R), first to last.
+
+    Args:
+        images: uint8 (B, L, L).
+        shares: the rollout (B, R R).
+        patch_size: in pixels.
+    """
+    brightness = patchify(images.unsqueeze(1), patch_size).double().mean(dim=-1)
+    chance = torch.rand(shares.shape, generator=torch.Generator().manual_seed(0))
+    scores = {
+        "most rollout first": shares.round(decimals=9),  # the same order on every machine
+        "brightest first": brightness,
+        "random": chance,
+        "random, garment first": chance + (brightness > 0),
+        "least rollout first": -shares.round(decimals=9),
+    }
+    return {name: score.argsort(dim=1, descending=True, stable=True) for name, score in scores.items()}
+
+
+def most_confident(result: Evaluation, classes: int = 4) -> list[int]:
+    """Return the images answered right with most confidence, one a class, then those answered wrong.
+
+    The classes are those with the most mistakes. A class without a right or a wrong answer is left out.
+    """
+    confidence, answers = result.probabilities.max(dim=1)
+    wrong = answers != result.labels
+    mistakes = torch.bincount(result.labels[wrong], minlength=result.logits.shape[1])
+    ranking = [
+        label
+        for label in mistakes.argsort(descending=True, stable=True).tolist()
+        if mistakes[label] and (~wrong)[result.labels == label].any()
+    ][:classes]
+    return [
+        int(torch.where((result.labels == label) & group, confidence, -1).argmax())
+        for group in (~wrong, wrong)
+        for label in ranking
+    ]

@@ -1,10 +1,10 @@
-"""The spread of results over seeds: where a reported value lies in it, and what a change gains seed by seed."""
+"""Results over seeds: their spread, where a reported value lies in it, and whether a gain is significant."""
 
 import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
 
 from scipy import stats
 
@@ -61,45 +61,41 @@ class Summary:
         """Return the number of runs below a value."""
         return sum(v < value for v in self.values)
 
-    def z_score(self, value: float) -> float:
-        """Return how many standard deviations a value lies above the mean."""
-        return (value - self.mean) / self.deviation
-
 
 def binomial_deviation(share: float, images: int) -> float:
     """Return the standard deviation of an accuracy (0 to 1) that comes from drawing so many test images."""
     return math.sqrt(share * (1 - share) / images)
 
 
-def tail_probability(accuracy: Summary, loss: Summary, reported: tuple[float, float]) -> float:
-    """Return the probability that another run lies at least as far from the mean as the reported accuracy and loss.
-
-    It assumes that the two are jointly normal. Mean and covariance are estimated from the n runs, so the squared
-    distance follows Hotelling's T² (Anderson, 2003, section 5.3): (n - 2) T² / 2 (n - 1) has the F distribution with 2
-    and n - 2 degrees of freedom.
-
-    Args:
-        accuracy: of n runs, at least 3.
-        loss: of the same runs, in the same order.
-        reported: accuracy and loss.
-    """
-    x, y = accuracy.z_score(reported[0]), loss.z_score(reported[1])
-    r = statistics.correlation(accuracy.values, loss.values)
-    n = accuracy.n
-    t_squared = n / (n + 1) * (x * x - 2 * r * x * y + y * y) / (1 - r * r)
-    return float(stats.f.sf((n - 2) * t_squared / (2 * (n - 1)), 2, n - 2))
-
-
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values that are corrected for their number, in the same order (Holm, 1979).
-
-    The smallest is multiplied by their number n, the next by n - 1 and so on; none becomes smaller than one before it.
-    """
-    corrected, highest = [0.0] * len(p_values), 0.0
-    for rank, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
-        corrected[i] = highest
+    """Return p values corrected for their number (Holm, 1979), to be compared with the level of a single test."""
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - rank) * p_values[i]))
+        corrected[i] = largest
     return corrected
+
+
+def step_gains(steps: Sequence[Summary]) -> list[tuple[float, float]]:
+    """Return for each step but the first the gain of its mean over the step before, and its corrected p value.
+
+    A t-test with one standard deviation from run to run, pooled over all steps, so that a step of a single run can be
+    judged too (Holm-corrected for the number of steps).
+
+    Raises:
+        ValueError: no step has two runs, so nothing tells how much runs differ.
+    """
+    freedom = sum(step.n - 1 for step in steps)
+    if freedom == 0:
+        raise ValueError("steps have one run each, but at least one has to have two.")
+    deviation = math.sqrt(sum((step.n - 1) * step.deviation**2 for step in steps if step.n > 1) / freedom)
+    gains, p_values = [], []
+    for before, after in pairwise(steps):
+        gains.append(after.mean - before.mean)
+        error = deviation * math.sqrt(1 / before.n + 1 / after.n)
+        p_values.append(2 * float(stats.t.sf(abs(gains[-1]) / error, freedom)))
+    return list(zip(gains, holm(p_values), strict=True))
 
 
 def paired_differences(rows: Sequence[dict[str, Any]], before: Sequence[dict[str, Any]], column: str) -> Summary:

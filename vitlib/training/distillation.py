@@ -55,7 +55,9 @@ def _make(name: str, teacher: TeacherConfig, config: TrainConfig, say: Say) -> s
         if not path.is_file():
             _train(path, teacher, config, training, validation, seed)
         networks.append(load(safetensors.torch.load_file(path), teacher, device))
-        known = json.loads(path.with_suffix(".json").read_text(encoding="utf-8")) | {"weights_sha256": runs.sha256(path)}
+        known = json.loads(path.with_suffix(".json").read_text(encoding="utf-8")) | {
+            "weights_sha256": runs.sha256(path)
+        }
         about["networks"].append(known)
         say(f"teacher {name}, network {len(networks)} of {teacher.networks}: {_in_words(known)}")
     began = time.perf_counter()

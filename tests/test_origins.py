@@ -1,0 +1,29 @@
+"""What the last page says about the run and the measurements."""
+
+import json
+
+from vitlib import load_run, paths
+from vitlib.report import origins
+
+
+def test_a_runs_facts_hold_its_commit_its_machine_and_each_setting():
+    run = load_run(paths.ROOT / "runs" / "report")
+    facts = dict(origins.run_facts(run))
+    start = run.manifest["starts"][-1]
+    assert facts["Commit"] == f"`{start['code']['commit']}`"
+    assert (facts["Device"], facts["torch"]) == (start["device"], start["packages"]["torch"])
+    settings = run.config.to_dict()
+    for name, value in (settings.pop("model") | {}).items():
+        assert facts[f"`model.{name}`"] == f"`{value!r}`"
+    for name, value in settings.items():
+        assert facts[f"`{name}`"] == f"`{value!r}`"
+
+
+def test_every_result_is_listed_with_its_command_and_its_machine():
+    rows = [*origins.measured_once()]
+    assert all(all(row) for row in rows)
+    tables = {path.stem for path in (paths.ROOT / "studies" / "results").glob("*.csv")}
+    assert {f"make study STUDY={name}" for name in tables if not name.endswith("-epochs")} < {row[1] for row in rows}
+    listed = {path.name for file, *_ in rows for path in (paths.ROOT / "benchmarks").rglob(file)}
+    measured = (paths.ROOT / "benchmarks" / "results").glob("*.json")
+    assert {path.name for path in measured if "environment" in json.loads(path.read_text())} <= listed

@@ -1,0 +1,42 @@
+"""What the page on speed reads of the stored benchmarks, and its figure."""
+
+import matplotlib.pyplot as plt
+import pytest
+
+from vitlib import homework
+from vitlib.report import speed_figures, speed_results
+from vitlib.report.speed_results import Speed
+
+
+def test_a_gain_is_the_median_of_the_ratios_round_by_round():
+    assert Speed("a", usual=[1, 2, 4], ours=[4, 4, 4]).gain == 2
+    assert speed_results.ratio([1, 9, 3], [1, 1, 1]) == 3
+
+
+def test_this_reports_model_comes_first_and_each_model_has_both_loops():
+    measured = {f"{loop}: {name}": [1.0] for name in ("timm", "this report") for loop in ("usual loop", "our loop")}
+    found = speed_results.speeds({"measured": measured | {"our loop: this report, AdamW": [9.0], "matmul peak": [3.0]}})
+    assert [*found] == ["this report", "timm"]
+
+
+def test_an_unknown_result_gets_the_known_names():
+    with pytest.raises(ValueError, match=r"result is 'speed-abacus', but has to be one of cost, .*run-h200"):
+        speed_results.load("speed-abacus")
+
+
+def test_every_race_of_our_loop_ends_at_or_above_the_homeworks_accuracy():
+    time, gpu = speed_results.load("speed-cpu-time"), speed_results.load("race-h200")
+    found = speed_results.races(time, gpu)
+    assert [race.seconds.n for race in found] == [3, 3, 1, 9]
+    assert {race.device for race in found[2:]} == {"NVIDIA H200"}
+    target = sum(homework.CORRECT) / sum(homework.TOTAL)
+    assert time["target"] == gpu["target"] == target
+    assert all(race.accuracy.low >= 100 * target for race in found)
+    assert found[1].median == sorted(found[1].seconds.values)[1]
+
+
+def test_the_bars_are_the_medians_of_both_loops():
+    ax = speed_figures.plot_throughput([Speed("a", [1, 2, 9], [5, 4, 6]), Speed("b", [7], [8])])
+    assert [bar.get_width() for bar in ax.patches] == [7, 8, 2, 5]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["b", "a"]
+    plt.close(ax.figure)
