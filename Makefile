@@ -51,7 +51,7 @@ $(output_root)/book/%.ipynb: notebooks/%.ipynb profiles/$(PROFILE).yaml $(librar
 	@$(python) tools/report.py execute $(PROFILE) $*
 
 # these pages read the trained run; provenance also reads what papermill recorded in all others
-$(patsubst %,$(output_root)/book/%.ipynb,index 03_per_class 06_recipe 07_attention): $(output_root)/book/02_training.ipynb
+$(patsubst %,$(output_root)/book/%.ipynb,03_per_class 06_recipe 07_attention): $(output_root)/book/02_training.ipynb
 $(output_root)/book/provenance.ipynb: $(filter-out %/provenance.ipynb,$(pages))
 
 $(output_root)/html/index.html: $(pages) $(prose)
