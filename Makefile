@@ -60,12 +60,11 @@ $(output_root)/book/%.ipynb: notebooks/%.ipynb profiles/$(PROFILE).yaml $(librar
 execute = $(if $(strip $(1)),$(python) tools/report.py execute $(PROFILE) $(1),:)
 
 # these pages read the trained run
-$(patsubst %,$(output_root)/book/%.ipynb,index 03_per_class 07_attention reproduce): $(output_root)/book/02_training.ipynb
+$(patsubst %,$(output_root)/book/%.ipynb,03_per_class 07_attention reproduce): $(output_root)/book/02_training.ipynb
 
 $(output_root)/html/index.html: $(pages) $(prose)
 	@$(call execute,$(filter 02_training,$(outdated)))
-	@$(call execute,$(filter-out 02_training provenance,$(outdated)))
-	@$(call execute,$(filter provenance,$(outdated)))
+	@$(call execute,$(filter-out 02_training,$(outdated)))
 	@cp -R book/*.md book/*.bib book/_static book/_ext $(output_root)/book/
 	@cp _config.yml _toc.yml $(output_root)/book/
 	@echo "rendering the book ..."

@@ -33,6 +33,14 @@ def format_results(loss: float, correct: list[int], total: list[int]) -> str:
     return "\n".join([*lines, "", f"Test Accuracy (Overall): {overall:.2f}% ({sum(correct)}/{sum(total)})"])
 
 
+def is_summary_row(ours: Any, theirs: Any) -> bool:  # noqa: ANN401, a row of torchsummary or of SUMMARY
+    """Return whether a row of a summary is the homework's: module, output shape and parameters, underscores aside."""
+    left, right = (
+        (row.index, row.type.replace("_", ""), list(row.output_shape), row.parameters) for row in (ours, theirs)
+    )
+    return left == right
+
+
 def compare(correct: list[int], total: list[int]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Compare test accuracies with the homework's.
 

@@ -1,18 +1,16 @@
-"""Figures of images: examples of each class, the patches of one image, and the network's most confident mistakes."""
+"""Figures of images: one of each class, the patches of one, and the network's most confident mistakes."""
 
 from base64 import b64encode
 from html import escape
 from io import BytesIO
 
-import matplotlib.pyplot as plt
+import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from PIL import Image
 from torch import Tensor
 
 from vitlib.data import CLASSES
-from vitlib.report.output import ORANGE, WIDTH, Output, attach_csv, to_csv
+from vitlib.report.output import Output, to_csv
 
 
 def show(ax: Axes, image: Tensor) -> None:
@@ -21,48 +19,63 @@ def show(ax: Axes, image: Tensor) -> None:
     ax.set_axis_off()
 
 
-def plot_classes(images: Tensor, labels: Tensor, examples: int = 6) -> Figure:
-    """Draw the first `examples` images of each class, one row per class: uint8 (N, 28, 28) and int64 (N,)."""
-    figure, axes = plt.subplots(len(CLASSES), examples, figsize=(0.62 * examples + 1.6, 0.62 * len(CLASSES)))
-    indices = [(labels == label).nonzero().flatten()[:examples].tolist() for label in range(len(CLASSES))]
-    for label, row in enumerate(axes):
-        for ax, i in zip(row, indices[label], strict=True):
-            show(ax, images[i])
-        row[0].text(-6, 14, f"{label}  {CLASSES[label]}", ha="right", va="center", fontsize=10)
-    head = ["label", "class", *(f"image {i + 1}" for i in range(examples))]
-    attach_csv(figure, head, ([label, CLASSES[label], *row] for label, row in enumerate(indices)))
-    return figure
+def classes(images: Tensor, labels: Tensor, shown: int = 0) -> Output:
+    """Return a gallery with one image of each class and the class's name.
+
+    Args:
+        images: uint8 (N, 28, 28).
+        labels: int64 (N,).
+        shown: which image of each class, counted from 0.
+    """
+    items, rows = [], []
+    for label, name in enumerate(CLASSES):
+        index = int((labels == label).nonzero()[shown])
+        picture = _picture(images[index], f"Image {index:,} of the set: {name}")
+        items.append(f"<li>{picture}<span>{escape(name)}</span></li>")
+        rows.append([label, name, index])
+    html = '<ul class="gallery classes">\n' + "\n".join(items) + "\n</ul>"
+    return Output("text/html", html, to_csv(["label", "class", "image"], rows))
 
 
-def plot_patches(image: Tensor, patches: Tensor) -> Figure:
-    """Draw an image with its grid of patches, and its patches in the order of the tokens.
+def patches(image: Tensor, cut: Tensor) -> Output:
+    """Return an image under the grid of its cuts, and its patches in the order of the tokens.
 
     Args:
         image: uint8 (L, L).
-        patches: uint8 (R R, P, P), row by row.
+        cut: uint8 (R R, P, P), its patches row by row.
     """
-    R, P = round(len(patches) ** 0.5), patches.shape[-1]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.9), width_ratios=(1, 1.25))
-    show(left, image)
-    for i in range(R + 1):
-        left.axhline(i * P - 0.5, color=ORANGE, linewidth=0.8)
-        left.axvline(i * P - 0.5, color=ORANGE, linewidth=0.8)
-    left.set_title(f"{image.shape[0]} × {image.shape[1]} pixels, cut every {P}")
-    step = 1.4 * P
-    for i, patch in enumerate(patches):
-        x, y = (i % R) * step, (i // R) * step
-        right.imshow(patch, vmin=0, vmax=255, extent=(x, x + P, y + P, y), interpolation="nearest")
-        right.add_patch(Rectangle((x, y), P, P, fill=False, edgecolor=ORANGE, linewidth=0.6))
-    for row in range(R):
-        y = row * step + P / 2
-        right.text(-0.3 * P, y, str(row * R + 1), ha="right", va="center", fontsize=9)
-        right.text(R * step, y, str(row * R + R), ha="left", va="center", fontsize=9)
-    right.set(xlim=(-1.1 * P, R * step + 0.9 * P), ylim=(R * step, -1), aspect="equal")
-    right.set_axis_off()
-    right.set_title(f"{len(patches)} patches, from left to right")
+    L, P = len(image), cut.shape[-1]
+    R, pitch = L // P, P + 1
+    apart = torch.zeros(R * pitch - 1, R * pitch - 1, 2, dtype=torch.uint8)  # grey and opacity
+    for i, patch in enumerate(cut):
+        y, x = i // R * pitch, i % R * pitch
+        apart[y : y + P, x : x + P] = torch.stack([patch, torch.full_like(patch, 255)], dim=-1)
+    edges = [30 + 224 * i / R for i in range(R + 1)]
+    grid = "".join(f"M28 {y:.1f}H252M{28 + y - 30:.1f} 30V254" for y in edges)
+    rows = [30 + 224 * (i + 0.5) / R + 4 for i in range(R)]
+    numbers = [
+        f'<text class="small" x="{x}" y="{y:.0f}" text-anchor="{anchor}">{i * R + shift}</text>'
+        for i, y in enumerate(rows)
+        for x, anchor, shift in ((24, "end", 1), (256, "start", R))
+    ]
+    html = [
+        _panel(f"{L} × {L} pixels, cut every {P}", image, f'<path class="line cut" d="{grid}"/>'),
+        _panel(f"{R * R} patches, read row by row", apart, *numbers),
+    ]
+    table = ([i + 1, *patch.flatten().tolist()] for i, patch in enumerate(cut))
     head = ["patch", *(f"pixel {i + 1}" for i in range(P * P))]
-    attach_csv(figure, head, ([i + 1, *patch.flatten().tolist()] for i, patch in enumerate(patches)))
-    return figure
+    return Output("text/html", '<div class="diagram">\n' + "\n".join(html) + "\n</div>", to_csv(head, table))
+
+
+def _panel(title: str, image: Tensor, *marks: str) -> str:
+    """Return an image with its title and marks as SVG, 280 pixels wide."""
+    return (
+        f'<svg role="img" aria-label="{title}" width="280" height="260" viewBox="0 0 280 260">\n'
+        f'<text class="title" x="28" y="16">{title}</text>\n'
+        f'<image class="photo" x="28" y="30" width="224" height="224" href="{_data_uri(image)}"/>\n'
+        + "\n".join(marks)
+        + "\n</svg>"
+    )
 
 
 def mistakes(images: Tensor, indices: Tensor, labels: Tensor, probabilities: Tensor) -> Output:
@@ -78,13 +91,12 @@ def mistakes(images: Tensor, indices: Tensor, labels: Tensor, probabilities: Ten
     for image, index, label, p in zip(images, indices.tolist(), labels.tolist(), probabilities.tolist(), strict=True):
         ranking = sorted(range(len(p)), key=lambda j: -p[j])
         listed = ranking[:3] if label in ranking[:3] else [*ranking[:3], label]
-        listing = ", ".join(f"{escape(CLASSES[j])} {100 * p[j]:.2f} %" for j in listed)
+        listing = ", ".join(f"{escape(CLASSES[j])} {_percent(p[j])}" for j in listed)
         name, prediction = escape(CLASSES[label]), escape(CLASSES[ranking[0]])
+        picture = _picture(image, f"Test image {index}, labelled {name}")
         items.append(
             f'<li><div data-detail="Test image {index:,}, labelled {name}. The network’s probabilities: {listing}.">'
-            f'<img width="84" height="84" alt="Test image {index}, labelled {name}"'
-            f' src="data:image/png;base64,{_png(image)}">'
-            f"<span>{name}</span> <b>→ {prediction}</b> <span>{100 * p[ranking[0]]:.2f} %</span></div></li>"
+            f"{picture}<span>{name}</span> <b>→ {prediction}</b> <span>{_percent(p[ranking[0]])}</span></div></li>"
         )
         rows.append([index, CLASSES[label], CLASSES[ranking[0]], *p])
     hint = "Hover over an image, tap it, or use the arrow keys to see the network’s probabilities."
@@ -92,7 +104,19 @@ def mistakes(images: Tensor, indices: Tensor, labels: Tensor, probabilities: Ten
     return Output("text/html", html, to_csv(["test image", "label", "answer", *CLASSES], rows))
 
 
-def _png(image: Tensor) -> str:
+def _percent(probability: float) -> str:
+    """Return a probability in per cent with one decimal place, and neither 0.0 nor 100.0 %."""
+    if probability < 0.0005:
+        return "below 0.1 %"
+    return "above 99.9 %" if probability >= 0.9995 else f"{100 * probability:.1f} %"
+
+
+def _picture(image: Tensor, alt: str) -> str:
+    return f'<img class="photo" width="84" height="84" alt="{escape(alt)}" src="{_data_uri(image)}">'
+
+
+def _data_uri(image: Tensor) -> str:
+    """Return an image, uint8 (H, W) or with opacity (H, W, 2), as PNG: light on dark, as the data set shows it."""
     content = BytesIO()
-    Image.fromarray(255 - image.numpy()).save(content, format="png", compress_level=0)  # the same bytes everywhere
-    return b64encode(content.getvalue()).decode()
+    Image.fromarray(image.numpy()).save(content, format="png", compress_level=0)  # the same bytes everywhere
+    return f"data:image/png;base64,{b64encode(content.getvalue()).decode()}"

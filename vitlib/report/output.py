@@ -21,6 +21,7 @@ from IPython.display import Markdown
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib_inline.backend_inline import set_matplotlib_formats
+from myst_nb import glue
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#6E6E6E"
 WIDTH = 5.6  # inches: letters of 10 points stay readable where a phone shows the figure 330 pixels wide
@@ -115,12 +116,35 @@ def table(head: Sequence[str], rows: Iterable[Row], left: int = 1) -> Output:
     return Output("text/markdown", "\n".join([first, rule, *others]), to_csv(head, rows))
 
 
-def source(function: Callable[..., Any]) -> Markdown:
-    """Return a function's code as it stands in the library, without its docstring."""
-    lines = textwrap.dedent(inspect.getsource(function)).splitlines()
-    docstring = ast.parse("\n".join(lines)).body[0].body[0]  # type: ignore[attr-defined]
-    del lines[docstring.lineno - 1 : docstring.end_lineno]
+def source(code: Callable[..., Any], *methods: str) -> Markdown:
+    """Return a function's code, or the first line of a class and some of its methods, without docstrings."""
+    lines = _without_docstring(code)
+    if methods:
+        lines = [lines[0]]
+        for name in methods:
+            lines += [f"    {line}".rstrip() for line in [*_without_docstring(getattr(code, name)), ""]]
+        lines.pop()
     return Markdown("\n".join(["```python", *lines, "```"]))
+
+
+def _without_docstring(code: Callable[..., Any]) -> list[str]:
+    lines = textwrap.dedent(inspect.getsource(code)).splitlines()
+    parsed: Any = ast.parse("\n".join(lines)).body[0]
+    if ast.get_docstring(parsed):
+        del lines[parsed.body[0].lineno - 1 : parsed.body[0].end_lineno]
+    return lines
+
+
+def quote(**numbers: float) -> None:
+    """Glue numbers under their names, so that the sentences of any page can quote them; call it once a page.
+
+    Raises:
+        TypeError: a value is not a Python int or float.
+    """
+    for name, number in numbers.items():
+        if type(number) not in (int, float):  # words belong in the page, and NumPy's numbers glue as their repr
+            raise TypeError(f"{name} is {number!r}, but has to be an int or a float.")
+        glue(name, number, display=False)
 
 
 def png(figure: Any) -> Output:  # noqa: ANN401

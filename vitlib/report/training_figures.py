@@ -5,51 +5,47 @@ from html import escape
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
 from vitlib.data import CLASSES
 from vitlib.report.output import BLUE, GREY, WIDTH, Output, attach_csv, legend_above, name_rows, to_csv
 
 
-def plot_history(history: list[dict[str, float]], axes: Sequence[Axes]) -> Sequence[Axes]:
-    """Draw loss and validation accuracy by epoch onto two axes: `history` as in `vitlib.Run`."""
+def plot_history(history: list[dict[str, float]]) -> Sequence[Axes]:
+    """Draw loss and validation accuracy by epoch, side by side: `history` as in `vitlib.Run`."""
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.8))
     loss, accuracy = axes
     epochs = [row["epoch"] for row in history]
-    marker = "o" if len(epochs) < 30 else None
     for name, label, colour in (("train_loss", "training", GREY), ("validation_loss", "validation", BLUE)):
-        values = [row[name] for row in history]
-        loss.plot(epochs, values, color=colour, marker=marker, markersize=4, label=label)
-    loss.set(xlabel="epoch", ylabel="loss (nats)", ylim=(0, None))
+        loss.plot(epochs, [row[name] for row in history], color=colour, marker=".", label=label)
+    loss.set(title="Loss", xlabel="epoch", ylim=(0, None))
     loss.legend()
-    values = [100 * row["validation_accuracy"] for row in history]
-    accuracy.plot(epochs, values, color=BLUE, marker=marker, markersize=4)
-    accuracy.set(xlabel="epoch", ylabel="validation accuracy (%)")
+    accuracy.plot(epochs, [100 * row["validation_accuracy"] for row in history], color=BLUE, marker=".")
+    accuracy.set(title="Validation accuracy (%)", xlabel="epoch")
     for ax in axes:
         ax.locator_params(axis="x", integer=True)
     head = ["epoch", "train_loss", "validation_loss", "validation_accuracy"]
-    attach_csv(loss.figure, head, ([row[key] for key in head] for row in history))
+    attach_csv(figure, head, ([row[key] for key in head] for row in history))
     return axes
 
 
 def plot_per_class(rows: Sequence[dict[str, Any]], *, ax: Axes | None = None) -> Axes:
-    """Draw accuracy with its 95 % interval by class, ours next to the homework's.
+    """Draw accuracy (a dot) with its 95 % interval (a line) by class, ours below the homework's.
 
     Args:
         rows: per class ``name``, and ``ours`` and ``reported`` as (share, low, high), 0 to 1.
         ax: where to draw; a new figure by default.
     """
-    ax = ax or plt.subplots(figsize=(WIDTH, 4.2))[1]
-    for offset, key, label, colour in ((0.19, "reported", "homework", GREY), (-0.19, "ours", "this report", BLUE)):
-        for i, row in enumerate(rows):
-            share, low, high = row[key]
-            y = len(rows) - 1 - i + offset
-            ax.barh(y, share, height=0.36, color=colour, alpha=0.85, label=label if i == 0 else None)
-            ax.plot([low, high], [y, y], color="black", linewidth=1)
+    ax = ax or plt.subplots(figsize=(WIDTH, 3.8))[1]
+    heights = range(len(rows) - 1, -1, -1)
+    for offset, key, label, colour in ((0.14, "reported", "homework", GREY), (-0.14, "ours", "this report", BLUE)):
+        shares, lows, highs = (100 * np.array(values) for values in zip(*(row[key] for row in rows), strict=True))
+        y, margins = [height + offset for height in heights], (shares - lows, highs - shares)
+        ax.errorbar(shares, y, xerr=margins, fmt="o", color=colour, markersize=5, linewidth=1.2, label=label)
     name_rows(ax, (row["name"] for row in rows))
-    ax.set(xlim=(0, 1.0), xlabel="test accuracy, with 95 % intervals")
-    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    ax.set(xlabel="test accuracy (%)", xlim=(None, 100))
     legend_above(ax)
     head = ["class", *(f"{key}{part}" for key in ("reported", "ours") for part in ("", " low", " high"))]
     attach_csv(ax.figure, head, ([row["name"], *row["reported"], *row["ours"]] for row in rows))
@@ -92,10 +88,14 @@ def plot_reliability(rows: Sequence[tuple[float, float, int]], *, ax: Axes | Non
         ax: where to draw; a new figure by default.
     """
     ax = ax or plt.subplots(figsize=(WIDTH, 3.4))[1]
-    ax.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1.2)
+    ax.plot([0, 100], [0, 100], color=GREY, linestyle="--", linewidth=1.2)
     most = max(images for *_, images in rows)
     for confidence, accuracy, images in rows:
-        ax.plot(confidence, accuracy, "o", color=BLUE, markersize=4 + 12 * (images / most) ** 0.5, alpha=0.75)
-    ax.set(xlabel="probability of the answer", ylabel="share of right answers", xlim=(0, 1.02), ylim=(0, 1.04))
+        size = 4 + 12 * (images / most) ** 0.5
+        ax.plot(100 * confidence, 100 * accuracy, "o", color=BLUE, markersize=size, alpha=0.75)
+    ax.text(4, 60, "above the line:\nright more often than it says", fontsize=9)
+    ax.text(98, 25, "below the line:\nright less often than it says", fontsize=9, ha="right")
+    ax.set(xlabel="probability that the network gives its answer (%)", ylabel="answers that are right (%)")
+    ax.set(xlim=(0, 102), ylim=(-3, 104))
     attach_csv(ax.figure, ["mean probability", "share right", "images"], rows)
     return ax
