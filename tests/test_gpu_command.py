@@ -190,9 +190,9 @@ def test_results_beside_failed_tests_are_refused():
         adopt.check_machine(pack.Pack([ABOUT.model_copy(update={"parts": {"tests": "failed, 1 failed"}})], {}))
 
 
-def test_the_pages_that_read_a_file_are_found_and_provenance_is_the_last():
-    found = adopt.pages_reading(["studies/results/seeds.csv"])
-    assert found == ["05_seeds", "provenance"]
+def test_the_pages_that_read_a_file_are_found():
+    found = adopt.pages_reading(["studies/results/best.csv"])
+    assert found == ["06_recipe", "reproduce"]
     assert "03_per_class" in adopt.pages_reading(["build/full/runs/report/metrics.json"])
 
 

@@ -206,14 +206,14 @@ def adopt(found: pack.Pack) -> list[str]:
 
 
 def pages_reading(changed: list[str]) -> list[str]:
-    """Return the published pages that were executed on one of these files; the page on provenance reads the others."""
+    """Return the published pages that were executed on one of these files."""
     names = {name.removeprefix("build/full/") for name in changed}
     found = []
     for path in sorted((paths.ROOT / "book").glob("*.ipynb")):
         read = report.read_page(path)["metadata"].get("vitlib", {}).get("inputs", {})
         if names & read.keys():
             found.append(path.stem)
-    return sorted(found, key="provenance".__eq__)
+    return found
 
 
 def execute(pages: list[str]) -> dict[str, str]:
@@ -228,7 +228,7 @@ def execute(pages: list[str]) -> dict[str, str]:
     failed = {}
     for page in pages:
         try:
-            report.execute("full", page)
+            report.execute("full", [page])
         except UserError as error:
             failed[page] = str(error).splitlines()[0]
     return failed
