@@ -22,10 +22,8 @@ from command import UserError
 from vitlib import TrainConfig, load_run, paths, runs
 from vitlib.studies import study as studies
 
-HEAD = subprocess.run(
-    ["git", "-C", paths.ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-).stdout.strip()
-ABOUT = pack.About(commit=HEAD, code={}, device="NVIDIA H200", smoke=False, parts={"tests": "done, 3 passed"})
+COMMIT = "0123456789abcdef" * 2 + "01234567"
+ABOUT = pack.About(commit=COMMIT, code={}, device="NVIDIA H200", smoke=False, parts={"tests": "done, 3 passed"})
 
 
 def files_of(folder, **contents):
@@ -68,7 +66,7 @@ def test_a_pack_gives_back_what_was_packed(packed):
     found = pack.read(pack.archives_of(packed))
     assert sorted(found.files) == ["studies/results/path.csv", "studies/teachers/networks/0/0.safetensors"]
     assert found.files["studies/results/path.csv"] == b"variant,seed,digest\n"
-    assert {about.commit for about in found.about} == {HEAD}
+    assert {about.commit for about in found.about} == {COMMIT}
 
 
 def test_archives_keep_what_they_hold_and_the_most_valuable_that_finds_room(tmp_path, monkeypatch):
@@ -138,21 +136,22 @@ def test_a_link_is_refused(tmp_path):
 # ---- adopting ------------------------------------------------------------------------------------------------------
 
 
+def git(*arguments):
+    return subprocess.run(["git", *arguments], cwd=paths.ROOT, capture_output=True, text=True, check=True).stdout
+
+
 def code_of_head():
-    listed = subprocess.run(
-        ["git", "-C", paths.ROOT, "ls-tree", "-r", "HEAD"], capture_output=True, text=True, check=True
-    )
-    entries = (line.partition("\t") for line in listed.stdout.splitlines())
+    entries = (line.partition("\t") for line in git("ls-tree", "-r", "HEAD").splitlines())
     return {name: entry.split()[2] for entry, _, name in entries if pack.CODE.fullmatch(name)}
 
 
 def test_the_code_of_a_pack_is_that_of_its_commit_which_head_contains():
-    code = code_of_head()
-    adopt.check_code(ABOUT.model_copy(update={"code": code}))
+    code, about = code_of_head(), ABOUT.model_copy(update={"commit": git("rev-parse", "HEAD").strip()})
+    adopt.check_code(about.model_copy(update={"code": code}))
     with pytest.raises(UserError, match=r"with another vitlib/model\.py than its commit"):
-        adopt.check_code(ABOUT.model_copy(update={"code": code | {"vitlib/model.py": "0" * 40}}))
+        adopt.check_code(about.model_copy(update={"code": code | {"vitlib/model.py": "0" * 40}}))
     with pytest.raises(UserError, match=r"with another vitlib/training/engine\.py than"):
-        adopt.check_code(ABOUT.model_copy(update={"code": {k: v for k, v in code.items() if "engine" not in k}}))
+        adopt.check_code(about.model_copy(update={"code": {k: v for k, v in code.items() if "engine" not in k}}))
     for commit in ("0" * 40, "--all"):
         with pytest.raises(UserError, match="which HEAD does not contain"):
             adopt.check_code(ABOUT.model_copy(update={"code": code, "commit": commit}))
@@ -160,7 +159,7 @@ def test_the_code_of_a_pack_is_that_of_its_commit_which_head_contains():
 
 def test_the_code_that_is_packed_is_named_as_git_names_it():
     path = paths.ROOT / "vitlib" / "model.py"
-    wanted = subprocess.run(["git", "hash-object", path], capture_output=True, text=True, check=True).stdout.strip()
+    wanted = git("hash-object", str(path)).strip()
     found = gpu.code()
     assert found["vitlib/model.py"] == wanted
     assert {"vitlib/training/engine.py", "vitlib/studies/study.py", "benchmarks/speed.py"} < found.keys()
