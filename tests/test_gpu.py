@@ -189,6 +189,69 @@ def test_results_beside_failed_tests_are_refused():
         adopt.check_machine(pack.Pack([ABOUT.model_copy(update={"parts": {"tests": "failed, 1 failed"}})], {}))
 
 
+STUDY = "{purpose: p, recipe: defaults, test: never, seeds: 0-2, variants: {a: {}}}"
+
+
+@pytest.fixture
+def tried(tmp_path, monkeypatch):
+    """Return a study with a row for seed 0, and what writes a staged table with rows of other seeds."""
+    project, stage = tmp_path / "project", tmp_path / "stage"
+    for folder in (project, stage):
+        (folder / "studies" / "results").mkdir(parents=True)
+    (project / "studies" / "tried.yaml").write_text(STUDY)
+    study = studies.load(str(project / "studies" / "tried.yaml"))
+    monkeypatch.setattr(adopt, "paths", SimpleNamespace(ROOT=project, relative=paths.relative))
+    monkeypatch.setattr(adopt, "STAGE", stage)
+
+    def write(table, accuracies, **changes):
+        rows = []
+        for seed, accuracy in accuracies.items():
+            known = {"variant": "a", "seed": seed, "digest": study.runs[seed][1].digest, "epochs": 20}
+            known |= {"validation_accuracy": accuracy, "validation_loss": 0.5, "seconds": 1.0}
+            rows.append(known | {"device": "NVIDIA H200", "device_kind": "cuda"} | changes)
+        studies._write(table, study.columns, rows)
+
+    write(study.table, {0: 0.8})
+    return study, lambda *row, **changes: write(stage / "studies" / "results" / "tried.csv", *row, **changes)
+
+
+def test_new_rows_join_ours_in_the_studys_order_and_replace_none(tried):
+    study, write = tried
+    before = study.table.read_text()
+    write({2: 0.7, 1: 0.6, 0: 0.1})
+    adopt.merge("tried", pack.Pack([ABOUT], {}))
+    merged = studies.read(adopt.STAGE / "studies" / "results" / "tried.csv")
+    assert [(row["seed"], row["validation_accuracy"]) for row in merged] == [(0, 0.8), (1, 0.6), (2, 0.7)]
+    assert study.table.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"digest": "0123456789ab"}, "asks for no run 'a', seed 1, with the settings 0123456789ab"),
+        ({"seed": 2}, "asks for no run 'a', seed 2"),
+        ({"device": "NVIDIA H100"}, "seed 1 was trained on NVIDIA H100, but the pack was made on NVIDIA H200"),
+    ],
+)
+def test_a_row_that_is_no_run_of_its_study_or_of_the_machine_is_refused(tried, changes, message):
+    tried[1]({1: 0.6}, **changes)
+    with pytest.raises(UserError, match=message):
+        adopt.merge("tried", pack.Pack([ABOUT], {}))
+
+
+def test_an_adoption_that_was_killed_is_finished_by_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr(adopt, "paths", SimpleNamespace(ROOT=tmp_path, relative=lambda path: path.name))
+    monkeypatch.setattr(adopt, "READY", tmp_path / "ready")
+    for name in ("a", "b/c"):
+        path = tmp_path / "ready" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("new")
+    (tmp_path / "a").write_text("old")
+    assert adopt.move() == ["a", "c"]
+    assert [(tmp_path / name).read_text() for name in ("a", "b/c")] == ["new", "new"]
+    assert not (tmp_path / "ready").exists()
+
+
 def test_the_pages_that_read_a_file_are_found_and_provenance_is_the_last():
     found = adopt.pages_reading(["studies/results/seeds.csv"])
     assert found == ["05_seeds", "provenance"]

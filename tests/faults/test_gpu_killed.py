@@ -32,7 +32,7 @@ def contents(folder):
 def test_a_killed_command_continues_and_its_pack_is_adopted_or_refused_as_a_whole(project, tmp_path):
     folder, surroundings = project
     out, log, chance = tmp_path / "pack", tmp_path / "log", trial.chance("gpu")
-    command = [trial.PYTHON, "tools/gpu.py", "--smoke", "--seconds", "600", "--out", str(out)]
+    command = [trial.PYTHON, "tools/gpu.py", "--smoke", "--seconds", "900", "--out", str(out)]
     packed = {}
     for words in ("tests: ", "smoke, baseline, seeds 0, 1: done"):  # each kill comes some time after this line
         process = trial.start(command, folder, log, **surroundings)
