@@ -22,10 +22,8 @@ from command import UserError
 from vitlib import TrainConfig, load_run, paths, runs
 from vitlib.studies import study as studies
 
-HEAD = subprocess.run(
-    ["git", "-C", paths.ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-).stdout.strip()
-ABOUT = pack.About(commit=HEAD, code={}, device="NVIDIA H200", smoke=False, parts={"tests": "done, 3 passed"})
+COMMIT = "0123456789abcdef" * 2 + "01234567"
+ABOUT = pack.About(commit=COMMIT, code={}, device="NVIDIA H200", smoke=False, parts={"tests": "done, 3 passed"})
 
 
 def files_of(folder, **contents):
@@ -68,7 +66,7 @@ def test_a_pack_gives_back_what_was_packed(packed):
     found = pack.read(pack.archives_of(packed))
     assert sorted(found.files) == ["studies/results/path.csv", "studies/teachers/networks/0/0.safetensors"]
     assert found.files["studies/results/path.csv"] == b"variant,seed,digest\n"
-    assert {about.commit for about in found.about} == {HEAD}
+    assert {about.commit for about in found.about} == {COMMIT}
 
 
 def test_archives_keep_what_they_hold_and_the_most_valuable_that_finds_room(tmp_path, monkeypatch):
@@ -138,21 +136,22 @@ def test_a_link_is_refused(tmp_path):
 # ---- adopting ------------------------------------------------------------------------------------------------------
 
 
+def git(*arguments):
+    return subprocess.run(["git", *arguments], cwd=paths.ROOT, capture_output=True, text=True, check=True).stdout
+
+
 def code_of_head():
-    listed = subprocess.run(
-        ["git", "-C", paths.ROOT, "ls-tree", "-r", "HEAD"], capture_output=True, text=True, check=True
-    )
-    entries = (line.partition("\t") for line in listed.stdout.splitlines())
+    entries = (line.partition("\t") for line in git("ls-tree", "-r", "HEAD").splitlines())
     return {name: entry.split()[2] for entry, _, name in entries if pack.CODE.fullmatch(name)}
 
 
 def test_the_code_of_a_pack_is_that_of_its_commit_which_head_contains():
-    code = code_of_head()
-    adopt.check_code(ABOUT.model_copy(update={"code": code}))
+    code, about = code_of_head(), ABOUT.model_copy(update={"commit": git("rev-parse", "HEAD").strip()})
+    adopt.check_code(about.model_copy(update={"code": code}))
     with pytest.raises(UserError, match=r"with another vitlib/model\.py than its commit"):
-        adopt.check_code(ABOUT.model_copy(update={"code": code | {"vitlib/model.py": "0" * 40}}))
+        adopt.check_code(about.model_copy(update={"code": code | {"vitlib/model.py": "0" * 40}}))
     with pytest.raises(UserError, match=r"with another vitlib/training/engine\.py than"):
-        adopt.check_code(ABOUT.model_copy(update={"code": {k: v for k, v in code.items() if "engine" not in k}}))
+        adopt.check_code(about.model_copy(update={"code": {k: v for k, v in code.items() if "engine" not in k}}))
     for commit in ("0" * 40, "--all"):
         with pytest.raises(UserError, match="which HEAD does not contain"):
             adopt.check_code(ABOUT.model_copy(update={"code": code, "commit": commit}))
@@ -160,7 +159,7 @@ def test_the_code_of_a_pack_is_that_of_its_commit_which_head_contains():
 
 def test_the_code_that_is_packed_is_named_as_git_names_it():
     path = paths.ROOT / "vitlib" / "model.py"
-    wanted = subprocess.run(["git", "hash-object", path], capture_output=True, text=True, check=True).stdout.strip()
+    wanted = git("hash-object", str(path)).strip()
     found = gpu.code()
     assert found["vitlib/model.py"] == wanted
     assert {"vitlib/training/engine.py", "vitlib/studies/study.py", "benchmarks/speed.py"} < found.keys()
@@ -188,6 +187,69 @@ def test_a_benchmark_of_another_machine_is_refused(name, content):
 def test_results_beside_failed_tests_are_refused():
     with pytest.raises(UserError, match="The tests failed on NVIDIA H200"):
         adopt.check_machine(pack.Pack([ABOUT.model_copy(update={"parts": {"tests": "failed, 1 failed"}})], {}))
+
+
+STUDY = "{purpose: p, recipe: defaults, test: never, seeds: 0-2, variants: {a: {}}}"
+
+
+@pytest.fixture
+def tried(tmp_path, monkeypatch):
+    """Return a study with a row for seed 0, and what writes a staged table with rows of other seeds."""
+    project, stage = tmp_path / "project", tmp_path / "stage"
+    for folder in (project, stage):
+        (folder / "studies" / "results").mkdir(parents=True)
+    (project / "studies" / "tried.yaml").write_text(STUDY)
+    study = studies.load(str(project / "studies" / "tried.yaml"))
+    monkeypatch.setattr(adopt, "paths", SimpleNamespace(ROOT=project, relative=paths.relative))
+    monkeypatch.setattr(adopt, "STAGE", stage)
+
+    def write(table, accuracies, **changes):
+        rows = []
+        for seed, accuracy in accuracies.items():
+            known = {"variant": "a", "seed": seed, "digest": study.runs[seed][1].digest, "epochs": 20}
+            known |= {"validation_accuracy": accuracy, "validation_loss": 0.5, "seconds": 1.0}
+            rows.append(known | {"device": "NVIDIA H200", "device_kind": "cuda"} | changes)
+        studies._write(table, study.columns, rows)
+
+    write(study.table, {0: 0.8})
+    return study, lambda *row, **changes: write(stage / "studies" / "results" / "tried.csv", *row, **changes)
+
+
+def test_new_rows_join_ours_in_the_studys_order_and_replace_none(tried):
+    study, write = tried
+    before = study.table.read_text()
+    write({2: 0.7, 1: 0.6, 0: 0.1})
+    adopt.merge("tried", pack.Pack([ABOUT], {}))
+    merged = studies.read(adopt.STAGE / "studies" / "results" / "tried.csv")
+    assert [(row["seed"], row["validation_accuracy"]) for row in merged] == [(0, 0.8), (1, 0.6), (2, 0.7)]
+    assert study.table.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"digest": "0123456789ab"}, "asks for no run 'a', seed 1, with the settings 0123456789ab"),
+        ({"seed": 2}, "asks for no run 'a', seed 2"),
+        ({"device": "NVIDIA H100"}, "seed 1 was trained on NVIDIA H100, but the pack was made on NVIDIA H200"),
+    ],
+)
+def test_a_row_that_is_no_run_of_its_study_or_of_the_machine_is_refused(tried, changes, message):
+    tried[1]({1: 0.6}, **changes)
+    with pytest.raises(UserError, match=message):
+        adopt.merge("tried", pack.Pack([ABOUT], {}))
+
+
+def test_an_adoption_that_was_killed_is_finished_by_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr(adopt, "paths", SimpleNamespace(ROOT=tmp_path, relative=lambda path: path.name))
+    monkeypatch.setattr(adopt, "READY", tmp_path / "ready")
+    for name in ("a", "b/c"):
+        path = tmp_path / "ready" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("new")
+    (tmp_path / "a").write_text("old")
+    assert adopt.move() == ["a", "c"]
+    assert [(tmp_path / name).read_text() for name in ("a", "b/c")] == ["new", "new"]
+    assert not (tmp_path / "ready").exists()
 
 
 def test_the_pages_that_read_a_file_are_found():

@@ -25,7 +25,7 @@ def test_an_unknown_result_gets_the_known_names():
 
 
 def test_every_race_of_our_loop_ends_at_or_above_the_homeworks_accuracy():
-    time, gpu = speed_results.load("speed-cpu-time"), speed_results.load("race-h200")
+    time, gpu = speed_results.load("speed-cpu-time"), speed_results.load("speed-h200-time")
     found = speed_results.races(time, gpu)
     assert [race.seconds.n for race in found] == [3, 3, 1, 9]
     assert {race.device for race in found[2:]} == {"NVIDIA H200"}
