@@ -142,6 +142,24 @@ def test_making_a_teacher_continues_after_the_last_finished_network(folder, owl,
     assert (owl / f"{continued}.json").is_file()  # the same content as without a stop
 
 
+def test_lost_answers_are_given_again_by_the_networks_but_only_if_they_are_the_same(made, folder, monkeypatch):
+    path, record = folder / f"{made.teacher}.safetensors", (folder / f"{made.teacher}.json").read_bytes()
+    before = path.read_bytes()
+    path.unlink()
+    monkeypatch.setattr(distillation, "fit", None)
+    assert distillation.make("owl", TEACHER, CONFIG, ignore) == made.teacher
+    assert path.read_bytes() == before
+    assert [file.read_bytes() for file in folder.glob("*.json")] == [record]
+    path.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(distillation, "answers", lambda networks, images: torch.zeros(len(images), 10))
+        with pytest.raises(ValueError, match=rf"teacher is 'owl-.*', but has to be {made.teacher}: answered on this"):
+            distillation.make("owl", TEACHER, CONFIG, ignore)
+    next(folder.glob("networks/*/*.safetensors")).unlink()
+    with pytest.raises(ValueError, match="but has to be a file with SHA-256"):
+        distillation.make("owl", TEACHER, CONFIG, ignore)
+
+
 def test_a_teacher_without_validation_images_is_made_too(folder):
     config = replace(CONFIG, validation_images=0)
     name = distillation.make("owl", replace(TEACHER, networks=1, epochs=1), config, ignore)

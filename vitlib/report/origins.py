@@ -10,8 +10,7 @@ from vitlib.studies import study
 # how to make again what was measured once; studies have `make study`
 COMMANDS = {
     "cost.json": "make benchmark",
-    "speed-cpu-*.json": "make benchmark",
-    "race-h200.json": "make benchmark",
+    "speed-*.json": "make benchmark",
     "run-h200.json": "make report PROFILE=full",
 }
 
@@ -48,5 +47,5 @@ def measured_once() -> Iterator[tuple[str, str, str]]:
     yield "counting.json", "python -m vitlib.counting.tools", "any machine"
     for pattern, command in COMMANDS.items():
         files = sorted((paths.ROOT / "benchmarks" / "results").glob(pattern))
-        devices = {json.loads(file.read_text())["environment"]["device"] for file in files}
+        devices = {json.loads(file.read_text(encoding="utf-8"))["environment"]["device"] for file in files}
         yield pattern, command, "; ".join(sorted(devices))

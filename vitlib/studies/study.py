@@ -264,7 +264,7 @@ class Study:
             path.mkdir(parents=True, exist_ok=True)
         with self.lock(job):
             self.note(job).unlink(missing_ok=True)
-            if job.config.teacher in self.teachers:
+            if job.config.teacher in self.teachers and self._unlisted(job):
                 distillation.make(job.config.teacher, self.teachers[job.config.teacher], job.config)
             config, seeds, folder = self.with_made_teacher(job.config), self._unlisted(job), self.folder(job.config)
             if len(seeds) == 1:

@@ -30,44 +30,56 @@ def make(name: str, teacher: TeacherConfig, config: TrainConfig, say: Say = prin
     """Train a teacher, let it answer the views, and return its full name; a finished one is returned as it is.
 
     If it is stopped, the same call continues after the last finished network. A second process waits for the first.
+    Where only the answers of a finished teacher are missing, its networks give them again.
 
     Args:
         name: lower-case letters, digits and hyphens; the hash of the content is added.
         teacher: its settings.
         config: those of the run that will learn from it.
         say: receives a line per network, and one at the end.
+
+    Raises:
+        ValueError: the networks of a finished teacher are missing with its answers, or now give others.
     """
     folder = _folder(views.definition(teacher, config))
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "lock"):
-        return views.find(name, teacher, config) or _make(name, teacher, config, say)
+        made = views.find(name, teacher, config)
+        if made and (views.FOLDER / f"{made}.safetensors").is_file():
+            return made
+        if made:
+            networks(made)  # a ValueError if one is missing: another network would make another teacher
+        return _make(name, teacher, config, made, say)
 
 
-def _make(name: str, teacher: TeacherConfig, config: TrainConfig, say: Say) -> str:
+def _make(name: str, teacher: TeacherConfig, config: TrainConfig, made: str | None, say: Say) -> str:
     device = _device()
     about: dict[str, Any] = {"definition": views.definition(teacher, config), "start": provenance.environment(device)}
     images, labels = data.load("train")
     index, held_out = data.training_split(config.train_images, config.validation_images)
     training, validation = (images[index].to(device), labels[index].to(device)), (images[held_out], labels[held_out])
-    networks, about["networks"] = [], []
+    trained: list[WideResNet] = []
+    about["networks"] = []
     for seed in range(teacher.seed, teacher.seed + teacher.networks):
         path = _folder(about["definition"]) / f"{seed}.safetensors"
         if not path.is_file():
             _train(path, teacher, config, training, validation, seed)
-        networks.append(load(safetensors.torch.load_file(path), teacher, device))
-        known = json.loads(path.with_suffix(".json").read_text(encoding="utf-8")) | {
-            "weights_sha256": runs.sha256(path)
-        }
+        trained.append(load(safetensors.torch.load_file(path), teacher, device))
+        known = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        known |= {"weights_sha256": runs.sha256(path)}
         about["networks"].append(known)
-        say(f"teacher {name}, network {len(networks)} of {teacher.networks}: {_in_words(known)}")
+        say(f"teacher {name}, network {len(trained)} of {teacher.networks}: {_in_words(known)}")
     began = time.perf_counter()
-    content = _answer(networks, about, teacher, config, training)
+    content = _answer(trained, about, teacher, config, training)
     about["answers_sha256"] = hashlib.sha256(content).hexdigest()
     about["answering_seconds"] = round(time.perf_counter() - began, 1)
-    about |= _validated(networks, validation)
+    about |= _validated(trained, validation)
     full_name = f"{name}-{about['answers_sha256'][: views.HASH_DIGITS]}"
+    wanted = f"{made}: answered on this machine, the views get other logits; use the machine that made it"
+    require(made in (None, full_name), "teacher", full_name, wanted)
     _write(views.FOLDER / f"{full_name}.safetensors", content)
-    runs.write_json(views.FOLDER / f"{full_name}.json", about)
+    if not made:
+        runs.write_json(views.FOLDER / f"{full_name}.json", about)
     say(f"teacher {full_name}: answered {teacher.views} views in {about['answering_seconds']} s; {_in_words(about)}")
     return full_name
 
