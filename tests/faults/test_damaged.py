@@ -107,7 +107,7 @@ def test_a_damaged_notebook_is_not_executed(project, kind):
     damage(project / "notebooks" / "growth.ipynb", kind)
     (project / "build" / "smoke" / "book" / "growth.ipynb").unlink()
     with pytest.raises(report.UserError, match=r"notebooks/growth\.ipynb is missing or damaged: restore it"):
-        report.execute("smoke", "growth")
+        report.execute("smoke", ["growth"])
     assert not (project / "build" / "smoke" / "book" / "growth.ipynb").exists()
 
 
