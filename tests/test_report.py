@@ -138,7 +138,7 @@ import matplotlib.pyplot as plt
 from vitlib.report import output
 output.style()
 print(sys.executable)
-plt.figure(figsize=(1, 1)).text(0, 0, "a_b")
+plt.subplots(figsize=(2, 2))[1].set_title("a_b")
 None"""
 ANOTHER_LOOK = "backend: Agg\nfont.family: monospace\naxes.facecolor: black\ntext.usetex: True\nsvg.fonttype: none\n"
 

@@ -206,3 +206,39 @@ def test_a_checkout_with_the_line_ends_of_windows_has_those_of_unix(tmp_path):
 @pytest.mark.parametrize("name", ["out.ipynb", "runs/vit-c9b933b45301/config.json"])
 def test_git_ignores_what_the_readme_makes(name):
     assert subprocess.run(["git", "check-ignore", "-q", name], cwd=paths.ROOT, check=False).returncode == 0
+
+
+FAKE = """#!/bin/sh
+# says what it was asked, and writes the pages
+echo "$*"
+[ "$2" = execute ] || exit 0
+shift 3
+for page; do touch build/smoke/book/$page.ipynb; done
+"""
+
+
+def test_make_executes_the_pages_that_are_out_of_date_training_first_the_others_together_and_provenance_last(project):
+    environment_for(project)
+    (project / ".venv/bin/python").write_text(FAKE, encoding="utf-8")
+    for page in ("01_model", "02_training", "03_per_class", "growth", "index", "provenance"):
+        (project / "notebooks").mkdir(exist_ok=True)
+        (project / f"notebooks/{page}.ipynb").touch()
+    (project / "build/smoke/book").mkdir(parents=True)
+    python(project / ".venv/bin/jupyter-book", "no book", 1)
+    target = ["make", "PROFILE=smoke", "-o", ".venv/installed", "build/smoke/html/index.html"]
+    for name in ("_config.yml", "_toc.yml"):
+        (project / name).touch()
+
+    def executed():
+        _, output = call(*target, cwd=project)
+        return [line.partition("smoke ")[2] for line in output.splitlines() if " execute " in line]
+
+    assert executed() == ["02_training", "01_model 03_per_class growth index", "provenance"]
+    (project / "build/smoke/html").mkdir()
+    (project / "build/smoke/html/index.html").touch()
+    assert executed() == []
+    os.utime(project / "notebooks/growth.ipynb")
+    os.utime(project / "build/smoke/html/index.html", (0, 0))
+    assert executed() == ["growth", "provenance"]
+    os.utime(project / "notebooks/02_training.ipynb")
+    assert executed() == ["02_training", "03_per_class index", "provenance"]

@@ -107,7 +107,7 @@ def test_a_damaged_notebook_is_not_executed(project, kind):
     damage(project / "notebooks" / "what_if.ipynb", kind)
     (project / "build" / "smoke" / "book" / "what_if.ipynb").unlink()
     with pytest.raises(report.UserError, match=r"notebooks/what_if\.ipynb is missing or damaged: restore it"):
-        report.execute("smoke", "what_if")
+        report.execute("smoke", ["what_if"])
     assert not (project / "build" / "smoke" / "book" / "what_if.ipynb").exists()
 
 

@@ -175,7 +175,7 @@ def test_ctrl_c_in_papermill_says_how_to_continue(tmp_path, project):
 @pytest.mark.parametrize(
     ("command", "words", "watched"),
     [
-        (["make", "report", "PROFILE=smoke"], "01_model", "../log"),
+        (["make", "report", "PROFILE=smoke"], "02_training", "../log"),
         (["make", "html"], "Sphinx", "build/published/render.log"),
     ],
 )

@@ -11,6 +11,7 @@ from base64 import b64encode
 from hashlib import sha256
 from pathlib import Path
 
+import install
 import pytest
 from torchvision.datasets import FashionMNIST
 
@@ -164,12 +165,20 @@ def test_every_package_is_pinned_with_hashes(name):
     assert "://" not in content
 
 
-def test_the_installation_requires_the_hashes_and_downloads_nothing_else():
-    script = (paths.ROOT / "tools" / "setup.sh").read_text(encoding="utf-8")
-    first, second = re.findall(r"-m pip install((?:.*\\\n)*.*)", script)
-    assert "--require-hashes" in first
-    assert "--only-binary :all:" in first
-    assert "--no-deps --no-build-isolation -e ." in second
+def test_the_installation_requires_the_hashes_and_downloads_nothing_else(tmp_path, monkeypatch):
+    commands = []
+    monkeypatch.setattr(
+        install, "run", lambda command, *_: commands.append(command) or command[-1] != str(install.PINNED)
+    )
+    monkeypatch.setattr(install, "reason", lambda: None)
+    monkeypatch.setattr(install, "LOG", tmp_path / "install.log")
+    install.install_report(["pip", "install"], {}, {})
+    assert [command[0].rpartition("/")[2] for command in commands] == ["pip", "uv", "pip"]
+    for command in commands:
+        assert "--require-hashes --only-binary :all:" in " ".join(command)
+    monkeypatch.setattr(install, "run", lambda command, *_: commands.append(command) or True)
+    install.install_report(["pip", "install"], {}, {})
+    assert "--no-deps --no-build-isolation --no-index -e" in " ".join(commands[-1])
 
 
 @pytest.mark.faults
