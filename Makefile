@@ -42,7 +42,7 @@ rerun: data
 	@$(python) tools/report.py summary $(PROFILE)
 
 output_root := build/$(PROFILE)
-library := $(wildcard $(foreach suffix,py json html,vitlib/*.$(suffix) vitlib/*/*.$(suffix)))
+library := $(wildcard $(foreach suffix,py json html js,vitlib/*.$(suffix) vitlib/*/*.$(suffix)))
 data_files := $(wildcard studies/*.json studies/*.yaml studies/recipes/*.yaml studies/results/*.csv benchmarks/results/*.json)
 pages := $(patsubst notebooks/%,$(output_root)/book/%,$(wildcard notebooks/*.ipynb))
 prose := $(wildcard book/*.md book/*.bib book/_static/* book/_ext/*.py) _config.yml _toc.yml
@@ -51,7 +51,7 @@ $(output_root)/book/%.ipynb: notebooks/%.ipynb profiles/$(PROFILE).yaml $(librar
 	@$(python) tools/report.py execute $(PROFILE) $*
 
 # these pages read the trained run; provenance also reads what papermill recorded in all others
-$(patsubst %,$(output_root)/book/%.ipynb,index 03_per_class 06_recipe 07_attention): $(output_root)/book/02_training.ipynb
+$(patsubst %,$(output_root)/book/%.ipynb,index 03_per_class try_it 06_recipe 07_attention): $(output_root)/book/02_training.ipynb
 $(output_root)/book/provenance.ipynb: $(filter-out %/provenance.ipynb,$(pages))
 
 $(output_root)/html/index.html: $(pages) $(prose)
