@@ -166,7 +166,7 @@ def test_neither_the_readers_matplotlib_nor_his_kernels_change_a_page(tmp_path, 
 
 
 def test_a_page_without_one_of_its_figures_is_refused(tmp_path):
-    page = json.loads((paths.ROOT / "book" / "growth.ipynb").read_text(encoding="utf-8"))
+    page = json.loads((paths.ROOT / "book" / "02_training.ipynb").read_text(encoding="utf-8"))
     assert list(report.missing_figures(page)) == []
     cell = next(cell for cell in page["cells"] if "figure" in cell["metadata"].get("mystnb", {}))
     cell["outputs"] = [{"output_type": "execute_result", "data": {"text/plain": "<Axes: >"}, "metadata": {}}]

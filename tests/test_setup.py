@@ -217,10 +217,10 @@ for page; do touch build/smoke/book/$page.ipynb; done
 """
 
 
-def test_make_executes_the_pages_that_are_out_of_date_training_first_the_others_together_and_provenance_last(project):
+def test_make_executes_the_pages_that_are_out_of_date_training_first(project):
     environment_for(project)
     (project / ".venv/bin/python").write_text(FAKE, encoding="utf-8")
-    for page in ("01_model", "02_training", "03_per_class", "growth", "index", "provenance"):
+    for page in ("01_model", "02_training", "03_per_class", "index", "what_if"):
         (project / "notebooks").mkdir(exist_ok=True)
         (project / f"notebooks/{page}.ipynb").touch()
     (project / "build/smoke/book").mkdir(parents=True)
@@ -233,12 +233,12 @@ def test_make_executes_the_pages_that_are_out_of_date_training_first_the_others_
         _, output = call(*target, cwd=project)
         return [line.partition("smoke ")[2] for line in output.splitlines() if " execute " in line]
 
-    assert executed() == ["02_training", "01_model 03_per_class growth index", "provenance"]
+    assert executed() == ["02_training", "01_model 03_per_class index what_if"]
     (project / "build/smoke/html").mkdir()
     (project / "build/smoke/html/index.html").touch()
     assert executed() == []
-    os.utime(project / "notebooks/growth.ipynb")
+    os.utime(project / "notebooks/what_if.ipynb")
     os.utime(project / "build/smoke/html/index.html", (0, 0))
-    assert executed() == ["growth", "provenance"]
+    assert executed() == ["what_if"]
     os.utime(project / "notebooks/02_training.ipynb")
-    assert executed() == ["02_training", "03_per_class index", "provenance"]
+    assert executed() == ["02_training", "03_per_class"]

@@ -338,11 +338,16 @@ def write_math_font(pages: Iterable[BeautifulSoup], path: Path) -> None:
 
 
 def write_icon_font(pages: Iterable[BeautifulSoup], static: Path) -> None:
-    """Write the part of Font Awesome that the pages, their scripts and their style sheets need."""
+    """Keep what the pages and their scripts need of Font Awesome: its part of the style sheets, and of the font."""
     scripts = "".join(path.read_text(encoding="utf-8") for path in static.glob("scripts/*.js"))
     used = set(re.findall(r"fa-[\w-]+", "".join(map(str, pages)) + scripts))
-    css = "".join(path.read_text(encoding="utf-8") for path in static.rglob("*.css"))
-    css = ICON_RULE.sub(lambda rule: rule[0] if used & set(re.findall(r"fa-[\w-]+", rule[0])) else "", css)
+    css = ""
+    for path in static.rglob("*.css"):
+        old = path.read_text(encoding="utf-8")
+        new = ICON_RULE.sub(lambda rule: rule[0] if used & set(re.findall(r"fa-[\w-]+", rule[0])) else "", old)
+        if new != old:
+            path.write_text(new, encoding="utf-8")
+        css += new
     theme = Path(str(files("pydata_sphinx_theme"))) / "theme" / "pydata_sphinx_theme" / "static"
     source = theme / "vendor" / "fontawesome" / "webfonts" / "fa-solid-900.ttf"
     css = ICON_ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), css)

@@ -1,9 +1,10 @@
-"""Figures of what the network attends to: its positions, rollout, and the deletion test."""
+"""Figures of what the network attends to: its positions, rollout, the deletion test, and worked examples."""
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from html import escape
 from io import BytesIO
+from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
@@ -13,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from vitlib.data import CLASSES
+from vitlib.report.image_figures import show
 from vitlib.report.output import BLUE, GREEN, GREY, ORANGE, WIDTH, Output, attach_csv, legend_above, to_csv
 
 
@@ -73,3 +75,36 @@ def _picture(pixels: Tensor, alt: str) -> str:
     Image.fromarray(pixels.numpy()).save(content, format="png", compress_level=0)  # the same bytes everywhere
     data = b64encode(content.getvalue()).decode()
     return f'<img class="photo" width="84" height="84" alt="{alt}" src="data:image/png;base64,{data}">'
+
+
+def plot_answers(images: Tensor, titles: Sequence[str], maps: Tensor, probabilities: Tensor) -> Figure:
+    """Draw images in two rows, each with a map of attention and its three most probable classes.
+
+    Args:
+        images: uint8 (M, L, L), M even.
+        titles: one for each image.
+        maps: (M, R, R).
+        probabilities: (M, Y), 0 to 1.
+    """
+    figure = plt.figure(figsize=(WIDTH, 4.1), layout="none")
+    parts: Any = figure.subfigures(2, len(images) // 2)
+    for i, part in enumerate(parts.flat):
+        picture, attended = part.add_axes((0.04, 0.38, 0.44, 0.4)), part.add_axes((0.52, 0.38, 0.44, 0.4))
+        bars = part.add_axes((0.4, 0.06, 0.36, 0.27))
+        part.text(0.5, 0.97, titles[i], fontsize=9, ha="center", va="top")
+        show(picture, images[i])
+        attended.imshow(maps[i], vmin=0, cmap="Oranges", interpolation="nearest")
+        attended.set_axis_off()
+        shares, classes = probabilities[i].topk(3)
+        bars.barh([2, 1, 0], shares, color=[BLUE, GREY, GREY], height=0.6)
+        bars.set_yticks([2, 1, 0], [CLASSES[c] for c in classes], fontsize=8)
+        bars.set(xlim=(0, 1), xticks=[])
+        bars.spines[:].set_visible(False)
+        bars.tick_params(length=0)
+        bars.grid(visible=False)
+        for y, share in zip((2, 1, 0), shares.tolist(), strict=True):
+            bars.text(share + 0.06, y, f"{100 * share:.1f} %", va="center", fontsize=8)
+    head = ["image", *CLASSES, *(f"patch {i + 1}" for i in range(maps[0].numel()))]
+    rows = zip(titles, probabilities.tolist(), maps.flatten(1).tolist(), strict=True)
+    attach_csv(figure, head, ([title.replace("\n", " "), *shares, *values] for title, shares, values in rows))
+    return figure
