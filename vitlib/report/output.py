@@ -21,6 +21,7 @@ from IPython.display import Markdown
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib_inline.backend_inline import set_matplotlib_formats
+from myst_nb import glue
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#6E6E6E"
 WIDTH = 5.6  # inches: letters of 10 points stay readable where a phone shows the figure 330 pixels wide
@@ -115,6 +116,18 @@ def source(function: Callable[..., Any]) -> Markdown:
     docstring = ast.parse("\n".join(lines)).body[0].body[0]  # type: ignore[attr-defined]
     del lines[docstring.lineno - 1 : docstring.end_lineno]
     return Markdown("\n".join(["```python", *lines, "```"]))
+
+
+def quote(**numbers: float) -> None:
+    """Glue numbers under their names, so that the sentences of any page can quote them; call it once a page.
+
+    Raises:
+        TypeError: a value is not a Python int or float.
+    """
+    for name, number in numbers.items():
+        if type(number) not in (int, float):  # words belong in the page, and NumPy's numbers glue as their repr
+            raise TypeError(f"{name} is {number!r}, but has to be an int or a float.")
+        glue(name, number, display=False)
 
 
 def png(figure: Any) -> Output:  # noqa: ANN401
