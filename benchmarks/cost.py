@@ -1,9 +1,8 @@
-"""Time each operation of an encoder layer, and the derivation of a network's cost against thop.
+"""Time each operation of an encoder layer.
 
     python benchmarks/cost.py [--smoke]
 
-Writes benchmarks/results/cost.json, the seconds of every round: each operation alone (forward, float32, CPU), the
-machine's matmul and memory bandwidth peaks, and 50 derivations of the network's cost against 50 calls of thop. Rounds
+Writes benchmarks/results/cost.json, the seconds of every round: each operation alone (forward, float32, CPU). Rounds
 are interleaved; compare only numbers of one run. `--smoke` runs small sizes and writes to build/benchmark-smoke.
 """
 
@@ -13,15 +12,13 @@ from collections.abc import Callable
 from functools import partial
 
 import measure
-import thop
 import torch
 import torch.nn.functional as F
 
-from vitlib import ViT, ViTConfig, cost, paths, runs
+from vitlib import ViT, ViTConfig, paths, runs
 from vitlib.training import provenance
 
 CPU = torch.device("cpu")
-REPEATS = 50  # cost derivations, and thop calls, per measurement: a single one would run with cold caches
 
 
 def operations(config: ViTConfig, batch: int) -> dict[str, Callable[[], torch.Tensor]]:
@@ -56,26 +53,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--smoke", action="store_true", help="run small sizes, in seconds")
     smoke = parser.parse_args().smoke
-    rounds, batch, matrix_size, copy_size = (1, 2, 64, 2**10) if smoke else (31, 128, 1536, 2**26)
+    rounds, batch = (1, 2) if smoke else (31, 128)
 
-    config = ViTConfig()
-    layer = operations(config, batch)
-    matrix = torch.randn(matrix_size, matrix_size)
-    source, target = torch.randn(copy_size), torch.empty(copy_size)
-    network, image = ViT(config), torch.zeros(1, config.channels, config.image_size, config.image_size)
-    work = layer | {
-        "matmul peak": lambda: matrix @ matrix,
-        "memory bandwidth peak": lambda: target.copy_(source),
-        "derivation": lambda: [((table := cost.model(config)).macs, table.parameters) for _ in range(REPEATS)],
-        "thop": lambda: [thop.profile(network, inputs=(image,), verbose=False) for _ in range(REPEATS)],
-    }
+    layer = operations(ViTConfig(), batch)
     with torch.inference_mode():
-        cases = {name: partial(measure.seconds, function, CPU) for name, function in work.items()}
+        cases = {name: partial(measure.seconds, function, CPU) for name, function in layer.items()}
         seconds = measure.interleave(cases, rounds, warmup=3)
     result = {
         "batch": batch,
-        "peak_flops": 2 * matrix_size**3,
-        "peak_bytes": 2 * cost.BYTES * copy_size,
         "seconds": seconds,
         "environment": provenance.environment(CPU) | {"data_sha256": None},  # no data set is involved
     }
@@ -86,7 +71,6 @@ def main() -> None:
     whole = sum(median[name] for name in layer)
     for name in layer:
         print(f"{name:20s} {100 * median[name] / whole:5.1f} % of the layer's time")
-    print(f"thop takes {median['thop'] / median['derivation']:,.0f} times as long as the derivation.")
     print(f"Wrote {paths.relative(folder / 'cost.json')}.")
 
 

@@ -6,8 +6,7 @@ Conventions:
   by an (S, T) matrix takes R S T MACs. Only matrix products have MACs.
 - A FLOP is one elementary operation: a MAC is two FLOPs (with a bias, the sum starts from it, so that its addition is
   included); an addition, multiplication, division, comparison, root, exponential or error function is one.
-- `activations` are the numbers that an operation writes, `reads` those that it reads besides its parameters. `bytes`
-  are both and the parameters, 4 bytes each, as if no operation found its input in a cache.
+- `activations` are the numbers that an operation writes.
 
 Symbols: N tokens, D width, H heads, F width of the MLP's hidden layer, L encoder layers, M patches, P patch size,
 C channels, Y classes. H appears in no MAC and no parameter: H heads of width D / H cost what one head of width D costs.
@@ -28,8 +27,7 @@ import sympy
 
 from vitlib.config import ViTConfig
 
-BYTES = 4  # of a float32
-KINDS = ("macs", "parameters", "flops", "activations", "reads")
+KINDS = ("macs", "parameters", "flops", "activations")
 
 Product = tuple[Any, ...]  # factors: integers, and symbols as strings of one letter
 Sum = tuple[Product, ...]
@@ -51,18 +49,18 @@ def _encoder_layer(share_norm: bool) -> tuple[Operation, ...]:
         ("Query", r"X W_Q", _linear("N", inputs="D", outputs="D")),
         ("Key", r"X W_K", _linear("N", inputs="D", outputs="D")),
         ("Value", r"X W_V", _linear("N", inputs="D", outputs="D")),
-        ("Scores", r"Q K^\top", _matmul("N", "N", "D", reads=((2, *tokens),), writes=scores)),
+        ("Scores", r"Q K^\top", _matmul("N", "N", "D", writes=scores)),
         ("Scale", r"S / \sqrt{K}", _elementwise(1, *scores)),
         ("Softmax", r"\mathrm{softmax}(S)", _elementwise(5, *scores)),
-        ("Weighted sum", r"A V", _matmul("N", "N", "D", reads=(scores, tokens), writes=tokens)),
+        ("Weighted sum", r"A V", _matmul("N", "N", "D", writes=tokens)),
         ("Output projection", r"Z W_O", _linear("N", inputs="D", outputs="D")),
-        ("Residual 1", r"X + \cdot", _elementwise(1, *tokens, inputs=2)),
+        ("Residual 1", r"X + \cdot", _elementwise(1, *tokens)),
         ("Norm 2", r"\mathrm{LN}(X')", second_norm),
         ("MLP, first layer", r"X' W_1", _linear("N", inputs="D", outputs="F")),
         ("GELU", r"x \, \Phi(x)", _elementwise(5, "N", "F")),
         ("MLP, second layer", r"G W_2", _linear("N", inputs="F", outputs="D")),
         ("Dropout", r"\text{(training only)}", {}),
-        ("Residual 2", r"X' + \cdot", _elementwise(1, *tokens, inputs=2)),
+        ("Residual 2", r"X' + \cdot", _elementwise(1, *tokens)),
     )
 
 
@@ -85,19 +83,18 @@ def _model(share_norm: bool) -> tuple[Operation, ...]:
 
 def _linear(*vectors: str, inputs: str, outputs: str) -> Counts:
     """Count a linear layer with bias, such as from N vectors of P P C numbers (``"N", inputs="PPC"``) to D each."""
-    read = (*vectors, *inputs)
+    macs = (*vectors, *inputs, outputs)
     return {
-        "macs": ((*read, outputs),),
+        "macs": (macs,),
         "parameters": ((*inputs, outputs), (outputs,)),
-        "flops": ((2, *read, outputs),),
+        "flops": ((2, *macs),),
         "activations": ((*vectors, outputs),),
-        "reads": (read,),
     }
 
 
-def _matmul(*macs: str, reads: Sum, writes: Product) -> Counts:
+def _matmul(*macs: str, writes: Product) -> Counts:
     """Count a product of two activations."""
-    return {"macs": (macs,), "flops": ((2, *macs),), "activations": (writes,), "reads": reads}
+    return {"macs": (macs,), "flops": ((2, *macs),), "activations": (writes,)}
 
 
 def _norm(*vectors: str) -> Counts:
@@ -111,17 +108,16 @@ def _norm(*vectors: str) -> Counts:
         "parameters": ((2, "D"),),
         "flops": ((7, *size), (5, *vectors)),
         "activations": (size,),
-        "reads": (size,),
     }
 
 
-def _elementwise(flops: int, *size: str, inputs: int = 1) -> Counts:
-    """Count an operation that computes each number from `inputs` numbers in `flops` operations.
+def _elementwise(flops: int, *size: str) -> Counts:
+    """Count an operation that computes each number in `flops` operations.
 
     Softmax takes 5: maximum, difference, exponential, sum, quotient. GELU takes 5: divide by the root of two, error
     function, add one, halve, multiply by x.
     """
-    return {"flops": _sum([((flops, *size),)]), "activations": (size,), "reads": _sum([((inputs, *size),)])}
+    return {"flops": _sum([((flops, *size),)]), "activations": (size,)}
 
 
 # ---- its values ----------------------------------------------------------------------------------------------------
@@ -168,7 +164,6 @@ class Row:
     parameters: Count
     flops: Count
     activations: Count
-    reads: Count
 
     @property
     def symbols(self) -> str:
@@ -179,11 +174,6 @@ class Row:
     def factors(self) -> str:
         """The MACs in LaTeX, with values."""
         return self.macs.factors
-
-    @property
-    def bytes(self) -> int:
-        """Bytes moved in float32, if nothing stays in a cache between two operations."""
-        return BYTES * (self.reads + self.parameters + self.activations)
 
 
 @dataclass(frozen=True)
@@ -212,9 +202,7 @@ class Table:
         return self.total("parameters")
 
     def total(self, kind: str) -> int:
-        """Return the sum over all rows of macs, parameters, flops, activations, reads or bytes."""
-        if kind == "bytes":
-            return BYTES * sum(map(self.total, ("reads", "parameters", "activations")))
+        """Return the sum over all rows of macs, parameters, flops or activations."""
         return sum([_evaluate(counts[kind], self.values) for *_, counts in self.operations if kind in counts])
 
     def __getitem__(self, name: str) -> Row:
