@@ -66,7 +66,9 @@ def rollouts(images: Tensor, maps: Tensor, labels: Tensor, answers: Tensor) -> O
         items.append(f"<li>{pictures}<span>{name}</span> <b>{said}</b></li>")
         rows.append([CLASSES[label], CLASSES[answer], *values.flatten().tolist()])
     head = ["label", "answer", *(f"patch {i + 1}" for i in range(maps[0].numel()))]
-    return Output("text/html", '<ul class="gallery">\n' + "\n".join(items) + "\n</ul>", to_csv(head, rows))
+    columns = "grid-template-columns: repeat(4, minmax(0, 1fr)); max-width: 30rem; margin-inline: auto"
+    html = f'<ul class="gallery" style="{columns}">\n' + "\n".join(items) + "\n</ul>"
+    return Output("text/html", html, to_csv(head, rows))
 
 
 def _picture(pixels: Tensor, alt: str) -> str:

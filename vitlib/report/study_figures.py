@@ -23,12 +23,11 @@ def loss_by_accuracy(groups: Sequence[Runs], reported: tuple[float, float], alt:
     ax = plt.subplots(figsize=(WIDTH, 3.4))[1]
     marks, rows = [], []
     for runs, colour in zip(groups, COLOURS, strict=False):
-        name = f"{runs.epochs} epoch{'s' * (runs.epochs > 1)}"
         accuracies, losses = runs.test.values, runs.loss.values
-        ax.plot(accuracies, losses, "o", color=colour, markersize=4.5, alpha=0.75, label=name)
+        ax.plot(accuracies, losses, "o", color=colour, markersize=4.5, alpha=0.75, label=runs.length)
         for row, x, y in zip(runs.rows, accuracies, losses, strict=True):
-            marks.append((x, y, f"Seed {row['seed']}, {name}: accuracy {x:.2f} %, loss {y:.3f}"))
-            rows.append((name, row["seed"], x, y))
+            marks.append((x, y, f"Seed {row['seed']}, {runs.length}: accuracy {x:.2f} %, loss {y:.3f}"))
+            rows.append((runs.length, row["seed"], x, y))
     ax.plot(*reported, "X", color=ORANGE, markersize=11, markeredgecolor="black", label="homework")
     marks.append((*reported, f"Homework: accuracy {reported[0]:.2f} %, loss {reported[1]:.3f}"))
     ax.set(xlabel="test accuracy (%)", ylabel="test loss (nats)")

@@ -22,6 +22,11 @@ class Runs:
         return len(self.rows)
 
     @property
+    def length(self) -> str:
+        """The number of epochs in words, such as ``3 epochs``."""
+        return f"{self.epochs} epoch{'s' * (self.epochs > 1)}"
+
+    @property
     def validation(self) -> Summary:
         """Accuracy on the validation images, in per cent."""
         return Summary(tuple(100 * row["validation_accuracy"] for row in self.rows))
