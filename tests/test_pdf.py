@@ -39,17 +39,24 @@ def texts(document):
 @pytest.fixture(scope="module")
 def chapters(pages, document, texts):
     """Return for each page of the book what of its article is printed, and the text of its pages in the PDF."""
-    reader = PdfReader(document)
-    starts = sorted({reader.get_destination_page_number(item) for item in flat(reader.outline)})
+    numbers = starts(PdfReader(document))
     found = {}
-    for (_, name), start, end in zip(pdf.order(), starts, [*starts[1:], len(texts)], strict=True):
+    for (_, name), start, end in zip(pdf.order(), numbers, [*numbers[1:], len(texts)], strict=True):
         article = BeautifulSoup((pages.folder / f"{name}.html").read_text(encoding="utf-8"), "html.parser").select_one(
             "article"
         )
-        for tag in article.select(".headerlink, details.hide, .numbers, .page-notebook, noscript, script, style"):
+        unseen = ".headerlink, details.hide, .numbers, .page-notebook, .tag_screen-only, noscript, script, style"
+        for tag in article.select(unseen):
             tag.decompose()
-        found[name] = article, "\n".join(texts[start:end])
+        found[name] = article, "\n".join(texts[start - 1 : end])
     return found
+
+
+def starts(reader):
+    """Return the number of the page on which each chapter starts, in the book's order."""
+    titles = {part for part, _ in pdf.order()}
+    chapters = [item for item in flat(reader.outline) if item.title not in titles]
+    return [reader.get_destination_page_number(item) + 1 for item in chapters]
 
 
 def flat(outline):
@@ -61,10 +68,27 @@ def test_every_page_but_the_cover_has_its_number(texts):
     assert [text.split()[-1] for text in texts[1:]] == [str(number) for number in range(2, len(texts) + 1)]
 
 
-def test_the_contents_name_each_chapter_and_where_it_starts(chapters, texts):
-    for article, text in chapters.values():
-        number = next(i for i, page in enumerate(texts, 1) if i > 1 and page and text.startswith(page))
-        assert squeezed(f"{article.h1.get_text()}{number}") in squeezed(texts[0])
+def test_the_contents_name_each_chapter_and_where_it_starts(chapters, document, texts):
+    for (article, text), number in zip(chapters.values(), starts(PdfReader(document)), strict=True):
+        title = squeezed(next(article.h1.stripped_strings))
+        assert title in squeezed(text)
+        assert f"{title}{number}" in squeezed(texts[0])
+
+
+def test_a_link_to_another_chapter_has_the_page_number_of_its_target(pages, document, texts):
+    numbers = pdf.starts(PdfReader(document))
+    printed, count = squeezed(" ".join(texts)), 0
+    names = {f"{name}.html": name for _, name in pdf.order()}
+    for name in names:
+        for link in pages[name].select("article p > a.reference.internal"):
+            page, _, anchor = link["href"].partition("#")
+            if page in names and names[page] != "bibliography":
+                number = numbers[f"{names[page]}--{anchor}" if anchor else names[page]]
+                assert re.search(rf"{re.escape(squeezed(link.get_text()))}(\(page{number}\)|,page{number})", printed), (
+                    link
+                )
+                count += 1
+    assert count > 10
 
 
 def test_every_heading_and_caption_of_the_site_is_printed(chapters):
@@ -88,21 +112,34 @@ def test_folded_outputs_are_printed_and_folded_code_is_not(pages, chapters):
     assert outputs > 0
 
 
-def test_no_letter_of_the_mathematics_is_lost(chapters):
-    count = 0
-    for name, (article, text) in chapters.items():
-        variables = [tag.get_text() for tag in article.select("mi:not([mathvariant=normal])")]
-        wanted = Counter(letter for letter in variables if re.fullmatch("[A-Za-zΑ-Ωα-ω]", letter))
-        assert wanted == Counter(unicodedata.normalize("NFKC", letter) for letter in text if ord(letter) in ITALIC), (
-            name
-        )
-        count += wanted.total()
-    assert count > 100
+def test_no_letter_of_the_mathematics_is_lost(chapters, texts):
+    formulas = [tag for article, _ in chapters.values() for tag in article.select("mi:not([mathvariant=normal])")]
+    wanted = Counter(tag.get_text() for tag in formulas if re.fullmatch("[A-Za-zΑ-Ωα-ω]", tag.get_text()))
+    printed = Counter(
+        unicodedata.normalize("NFKC", letter) for text in texts for letter in text if ord(letter) in ITALIC
+    )
+    assert wanted == printed
+    assert wanted.total() > 100
 
 
 def ink(picture):
     """Return the share of an 8-bit grey picture that is not white."""
     return 1 - picture.histogram()[255] / (picture.width * picture.height)
+
+
+def test_every_page_but_the_last_of_a_part_is_filled_to_three_fifths(pages, document):
+    reader = PdfReader(document)
+    opening = [number for (part, _), number in zip(pdf.order(), starts(reader), strict=True) if part]
+    last = {number - 1 for number in opening} | {len(reader.pages)}
+    top, bottom = (float(pdf.MARGIN[side].removesuffix("mm")) / 297 for side in ("top", "bottom"))
+    shares = {}
+    with pypdfium2.PdfDocument(document) as opened:
+        for number, page in enumerate(opened, 1):
+            picture = page.render(scale=1, grayscale=True).to_pil()
+            body = picture.crop((0, int(top * picture.height), picture.width, int((1 - bottom) * picture.height)))
+            *_, lowest = body.point(lambda grey: 255 * (grey < 250)).getbbox()
+            shares[number] = lowest / body.height
+    assert not {number: share for number, share in shares.items() if share < 0.6 and number not in last}
 
 
 def test_no_page_is_blank_and_every_caption_has_its_figure(document, chapters):

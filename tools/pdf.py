@@ -1,41 +1,40 @@
 """Print the rendered report as one PDF with headless Chromium.
 
-Each page is printed separately, so that its print style applies. The PDF has a cover, the pages in the book's order,
-outlines and page numbers. The HTML folder gets a copy, and its first page a link to it.
+The pages of the book become one document: a cover with the contents, then the chapters, each part on a new page. Links
+to another chapter get its page number. The HTML folder gets a copy of the PDF, and its first page a link to it.
 """
 
 import argparse
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import yaml
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, Tag
 from command import UserError, exit_on_user_error
 from playwright.sync_api import Page, PdfMargins, ViewportSize, sync_playwright
 from pypdf import PdfReader, PdfWriter
-from pypdf.generic import ArrayObject, NameObject
 
 ROOT = Path(__file__).resolve().parent.parent
 MARGIN = PdfMargins(top="18mm", bottom="20mm", left="18mm", right="18mm")
-COVER = """<!DOCTYPE html><html lang="en"><head><title>{title}</title><style>
-body {{ font-family: sans-serif; margin: 24mm 8mm 0; color: #222; }}
-h1 {{ font-size: 34pt; font-weight: 400; margin: 8mm 0 4mm; }}
-p {{ font-size: 12pt; line-height: 1.5; }}
-ol {{ margin-top: 14mm; padding: 0; list-style: none; font-size: 11pt; line-height: 1.6; columns: 1; }}
-li {{ display: flex; justify-content: space-between; border-bottom: 0.3pt dotted #888; }}
-li.part {{ font-weight: 600; border: 0; margin-top: 3mm; }}
-svg {{ width: 22mm; }}
-</style></head><body>{picture}<h1>{title}</h1>
-<p>A homework report in which every number is computed</p>
-<ol>{contents}</ol></body></html>"""
+STYLE = """
+article { padding: 0 !important; }
+article + article:not(.part) { margin-top: 14mm; }
+article.part { break-before: page; }
+.cover { padding: 16mm 8mm 0; color: #222; font-family: sans-serif; }
+.cover h1 { font-size: 32pt; font-weight: 400; margin: 8mm 0 4mm; }
+.cover ol { margin-top: 10mm; padding: 0; list-style: none; font-size: 10.5pt; line-height: 1.5; }
+.cover li { display: flex; justify-content: space-between; border-bottom: 0.3pt dotted #888; }
+.cover li.caption { font-weight: 600; border: 0; margin-top: 3mm; }
+.cover a { color: inherit; text-decoration: none; }
+.cover svg { width: 22mm; }
+"""
+COVER = """<section class="cover">{picture}<h1>{title}</h1>
+<p>A homework report in which every number is computed</p><ol>{contents}</ol></section>"""
 FOOTER = """<div style="width: 100%; font: 8px sans-serif; color: #555; padding: 0 18mm; display: flex;
-justify-content: space-between"><span>{title}</span><span>{number}</span></div>"""
+justify-content: space-between"><span>{title}</span><span class="pageNumber"></span></div>"""
 # load every image, and shrink tables that are wider than the paper
 PREPARE = """async () => {
   for (const image of document.images) { image.loading = "eager"; await image.decode().catch(() => {}); }
@@ -85,92 +84,134 @@ def print_page(page: Page, target: Path, footer: str = "") -> PdfReader:
     return PdfReader(target)
 
 
-@dataclass(frozen=True)
-class Chapter:
-    """A page of the book: the part that it starts, or None, its name, title and first page number in the PDF."""
-
-    part: str | None
-    name: str
-    title: str
-    number: int
-
-
 def make(site: Path, target: Path) -> int:
     """Write the report in `site` as one PDF to `target`; return its number of pages."""
     missing = [name for _, name in order() if not (site / f"{name}.html").is_file()]
     if missing:
         raise UserError(f"{site} has no page {missing[0]}: run make html first.")
     title = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["title"]
-    writer = PdfWriter()
     with tempfile.TemporaryDirectory() as folder, open_page(658, 1000) as page:
-        scratch = Path(folder)
         page.emulate_media(media="print", color_scheme="light")
-        chapters = print_chapters(page, site, scratch)
-        page.set_content(cover(title, chapters))
-        writer.append(print_page(page, scratch / "cover.pdf"), import_outline=False)
-        parent = None
-        for chapter in chapters:
-            writer.append(PdfReader(scratch / f"{chapter.name}.pdf"), import_outline=False)
-            if chapter.part:
-                parent = writer.add_outline_item(title=chapter.part, page_number=chapter.number - 1)
-            writer.add_outline_item(title=chapter.title, page_number=chapter.number - 1, parent=parent)
-        redirect_links(writer, {f"{chapter.name}.html": chapter.number - 1 for chapter in chapters})
-        number_pages(writer, page, scratch, title)
-    writer.add_metadata({"/Title": title})
-    writer.page_mode = "/UseOutlines"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    writer.write(target)
+        document = join(page, site, title)
+        printed = print_numbered(page, document, site, Path(folder) / "report.pdf")
+        writer = PdfWriter()
+        writer.append(printed, import_outline=False)
+        add_outline(writer, document, starts(printed))
+        add_footers(writer, page, Path(folder) / "footers.pdf", title)
+        writer.add_metadata({"/Title": title})
+        target.parent.mkdir(parents=True, exist_ok=True)
+        writer.write(target)
     return len(writer.pages)
 
 
-def print_chapters(page: Page, site: Path, scratch: Path) -> list[Chapter]:
-    """Print each page of the book to a PDF in `scratch`."""
-    chapters, number = [], 2
+def join(page: Page, site: Path, title: str) -> BeautifulSoup:
+    """Return the cover and the articles of all pages, as scripts left them, as one document."""
+    document, articles = BeautifulSoup((site / f"{order()[0][1]}.html").read_text(encoding="utf-8"), "html.parser"), []
     for part, name in order():
         page.goto((site / f"{name}.html").as_uri())
-        page.evaluate(PREPARE)
-        title = page.evaluate("document.querySelector('h1').firstChild.textContent")
-        chapters.append(Chapter(part, name, title, number))
-        number += len(print_page(page, scratch / f"{name}.pdf").pages)
-    return chapters
+        page.wait_for_load_state()
+        parsed = BeautifulSoup(page.evaluate("document.querySelector('article').outerHTML"), "html.parser").article
+        assert parsed is not None
+        articles.append(parsed)
+        rename_anchors(parsed, name)
+        if part or not articles[1:]:
+            parsed["class"] = f"{' '.join(parsed['class'])} part"
+            parsed["data-part"] = part or ""
+    for tag in document.select("script, noscript, meta[http-equiv]"):
+        tag.decompose()
+    box = document.select_one("article")
+    assert box is not None and box.parent is not None and document.head is not None
+    document.head.append(document.new_tag("style", string=STYLE))
+    box.replace_with(*articles)
+    articles[0].insert_before(cover(title, articles))
+    return document
 
 
-def cover(title: str, chapters: list[Chapter]) -> str:
-    """Return the cover as HTML: title and contents."""
+def rename_anchors(article: Tag, name: str) -> None:
+    """Give an article's anchors names that are unique in the book, and its links the new names of their targets."""
+    pages = {f"{other}.html": other for _, other in order()}
+    for tag in article.select(".headerlink, .page-notebook, .numbers"):
+        tag.decompose()
+    for tag in article.select("[id]"):
+        tag["id"] = f"{name}--{tag['id']}"
+    article["id"] = name
+    for link in article.select("a[href]"):
+        path, _, anchor = str(link["href"]).partition("#")
+        if path in pages or not path:
+            chapter = pages.get(path, name)
+            link["href"] = f"#{chapter}--{anchor}" if anchor else f"#{chapter}"
+            if chapter not in (name, "bibliography"):
+                refer(link)
+        elif not path.startswith("http"):
+            link.unwrap()  # a file, which is not in the PDF
+
+
+def refer(link: Tag) -> None:
+    """Add the place for a page number to a link, in brackets unless it already stands in some."""
+    before = "".join(tag.get_text() for tag in link.previous_siblings)
+    first, last = (", page ", "") if before.count("(") > before.count(")") else (" (page ", ")")
+    number = BeautifulSoup(f'<span data-page-of="{str(link["href"])[1:]}">00</span>', "html.parser")
+    link.insert_after(first, number, last)
+
+
+def cover(title: str, articles: list[Tag]) -> BeautifulSoup:
+    """Return the cover: title and contents, with places for the page numbers."""
     contents = ""
-    for chapter in chapters:
-        contents += f'<li class="part">{chapter.part}</li>' if chapter.part else ""
-        contents += f"<li><span>{chapter.title}</span><span>{chapter.number}</span></li>"
+    for article in articles:
+        name, heading = article["id"], next(article.select("h1")[0].stripped_strings)
+        if article.get("data-part"):
+            contents += f'<li class="caption">{article["data-part"]}</li>'
+        contents += f'<li><a href="#{name}">{heading}</a><span data-page-of="{name}">00</span></li>'
     picture = (ROOT / "book" / "_static" / "favicon.svg").read_text(encoding="utf-8")
-    return COVER.format(title=title, picture=picture, contents=contents)
+    return BeautifulSoup(COVER.format(title=title, picture=picture, contents=contents), "html.parser")
 
 
-def redirect_links(writer: PdfWriter, starts: dict[str, int]) -> None:
-    """Point links between pages of the book to their start in the PDF, and drop links to other files."""
-    for page in writer.pages:
-        kept = ArrayObject()
-        for link in page.get("/Annots", ()):
-            action = link.get_object().get("/A", {})
-            address = urlsplit(str(action.get("/URI", "")))
-            if address.scheme == "file":
-                name = address.path.rsplit("/", 1)[-1]
-                if name not in starts:
-                    continue
-                target = writer.pages[starts[name]].indirect_reference
-                del link.get_object()["/A"]
-                link.get_object()[NameObject("/Dest")] = ArrayObject([target, NameObject("/Fit")])
-            kept.append(link)
-        if "/Annots" in page:
-            page[NameObject("/Annots")] = kept
+def print_numbered(page: Page, document: BeautifulSoup, site: Path, target: Path) -> PdfReader:
+    """Print the document, and again with the page numbers found, until the numbers are right."""
+    places, numbers = document.select("[data-page-of]"), dict[str, int]()
+    for _ in range(5):
+        # in the site's folder, where the document finds its images and style sheets
+        with tempfile.NamedTemporaryFile("w", dir=site, suffix=".html") as file:
+            file.write(str(document))
+            file.flush()
+            page.goto(Path(file.name).as_uri())
+            page.evaluate(PREPARE)
+            printed = print_page(page, target)
+        found = starts(printed)
+        if found == numbers:
+            return printed
+        numbers = found
+        for place in places:
+            place.string = str(numbers[str(place["data-page-of"])])
+    raise RuntimeError("the page numbers do not settle")
 
 
-def number_pages(writer: PdfWriter, page: Page, scratch: Path, title: str) -> None:
+def starts(printed: PdfReader) -> dict[str, int]:
+    """Return the page number of each anchor that a link of the PDF points to."""
+    numbers = {}
+    for name, place in printed.named_destinations.items():
+        number = printed.get_destination_page_number(place)
+        assert number is not None
+        numbers[name.removeprefix("/")] = number + 1
+    return numbers
+
+
+def add_outline(writer: PdfWriter, document: BeautifulSoup, numbers: dict[str, int]) -> None:
+    """Add the parts and their chapters as bookmarks, which a reader shows beside the pages."""
+    parent = None
+    for article in document.select("article"):
+        heading, number = next(article.select("h1")[0].stripped_strings), numbers[str(article["id"])] - 1
+        if article.get("data-part"):
+            parent = writer.add_outline_item(title=str(article["data-part"]), page_number=number)
+        writer.add_outline_item(title=heading, page_number=number, parent=parent)
+    writer.page_mode = "/UseOutlines"
+
+
+def add_footers(writer: PdfWriter, page: Page, scratch: Path, title: str) -> None:
     """Merge title and page number, printed on blank pages, into every page but the cover."""
-    blank = '<div style="break-after: page; height: 1px"></div>' * (len(writer.pages) - 1)
-    page.set_content(f"<title>{json.dumps(title)[1:-1]}</title>{blank}<div></div>")
-    number = '<span class="pageNumber"></span>'
-    marks = print_page(page, scratch / "marks.pdf", FOOTER.format(title=title, number=number)).pages
-    for under, over in list(zip(writer.pages, marks, strict=False))[1:]:
+    page.set_content('<div style="break-after: page; height: 1px"></div>' * (len(writer.pages) - 1) + "<div></div>")
+    footers = print_page(page, scratch, FOOTER.format(title=title)).pages
+    for under, over in list(zip(writer.pages, footers, strict=True))[1:]:
         under.merge_page(over)
 
 
@@ -182,7 +223,7 @@ def link(site: Path, target: Path, count: int) -> None:
     anchor = page.new_tag("a", href="report.pdf")
     anchor.string = f"one PDF of {count} pages"
     page.select(".page-notebook")[0].extend([" The whole report is also ", anchor, "."])
-    first.write_text(str(page), encoding="utf-8")
+    first.write_text(str(page))
 
 
 def main() -> None:
