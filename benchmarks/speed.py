@@ -245,6 +245,7 @@ def seeds(bench: Bench) -> dict[str, Any]:
 KERNELS = (  # part of an event's name in the profiler, and what the page calls it; the first match counts
     ("Call CompiledFxGraph", "compiled elementwise operations and reductions"),
     ("triton", "compiled elementwise operations and reductions"),
+    ("attention_", "attention in one kernel"),
     ("aten::mm", "linear layers"),
     ("aten::addmm", "linear layers"),
     ("aten::bmm", "attention matmuls and Muon"),
