@@ -293,6 +293,7 @@ def seeds_result(bench: Bench, measured: dict[str, list[float]]) -> dict[str, An
 KERNELS = (  # part of an event's name in the profiler, and what the page calls it; the first match counts
     ("Call CompiledFxGraph", "compiled elementwise operations and reductions"),
     ("triton", "compiled elementwise operations and reductions"),
+    ("attention_", "attention in one kernel"),
     ("aten::mm", "linear layers"),
     ("aten::addmm", "linear layers"),
     ("aten::bmm", "attention matmuls and Muon"),

@@ -612,7 +612,7 @@ def test_options_that_snakemake_does_not_know_get_one_sentence(make_study):
 
 @needs_snakemake
 def test_an_interrupted_study_ends_its_jobs_and_can_go_on(make_study):
-    made = make_study(HEAD.replace("epochs: 2", "epochs: 200"))
+    made = make_study(HEAD.replace("epochs: 2", "epochs: 20000"))
     running = start("run", made.path, "--cores", "1")
     folder = made.folder(made.variants["homework"])
     slurm.wait_for(lambda: any(folder.glob("*.partial/checkpoint-*")), "a job trains", 300)

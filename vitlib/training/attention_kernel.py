@@ -58,10 +58,11 @@ def _weights(q, k, N: tl.constexpr, T: tl.constexpr, K: tl.constexpr):
 
 
 @triton.jit
-def _forward_kernel(
+def attention_forward_kernel(
     Q, K_, V, OUT, image, head, token, out_image, out_head, out_token,
     H: tl.constexpr, N: tl.constexpr, T: tl.constexpr, K: tl.constexpr,
 ):  # fmt: skip
+    """Write softmax(Q Kᵀ / √K) V of one head to OUT; image, head and token are strides."""
     real = tl.arange(0, T)[:, None] < N
     at = _offsets(image, head, token, H, T, K)
     q = tl.load(Q + at, mask=real, other=0.0)
@@ -72,10 +73,11 @@ def _forward_kernel(
 
 
 @triton.jit
-def _backward_kernel(
+def attention_backward_kernel(
     G, Q, K_, V, DQ, DK, DV, image, head, token, g_image, g_head, g_token, d_image, d_head, d_token,
     H: tl.constexpr, N: tl.constexpr, T: tl.constexpr, K: tl.constexpr,
 ):  # fmt: skip
+    """Write one head's gradients to DQ, DK and DV, from G, that of its output; image, head and token are strides."""
     real = tl.arange(0, T)[:, None] < N
     at = _offsets(image, head, token, H, T, K)
     q = tl.load(Q + at, mask=real, other=0.0)
@@ -102,7 +104,7 @@ def _backward_kernel(
 def _forward(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     q, k, v = _alike(q, k, v)
     heads = _like_tokens(q)
-    _launch(_forward_kernel, q, [q, k, v, heads], [q, heads])
+    _launch(attention_forward_kernel, q, [q, k, v, heads], [q, heads])
     return heads
 
 
@@ -111,7 +113,7 @@ def _backward(g: Tensor, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tenso
     q, k, v = _alike(q, k, v)
     g = g if g.stride(-1) == 1 else g.contiguous()
     gradients = _like_tokens(q), _like_tokens(q), _like_tokens(q)
-    _launch(_backward_kernel, q, [g, q, k, v, *gradients], [q, g, gradients[0]])
+    _launch(attention_backward_kernel, q, [g, q, k, v, *gradients], [q, g, gradients[0]])
     return gradients
 
 
