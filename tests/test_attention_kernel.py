@@ -31,7 +31,7 @@ def test_the_tests_of_this_file_hold_in_tritons_interpreter():
     pytest.importorskip("triton", reason="Triton is not installed")
     command = [sys.executable, "-m", "pytest", "-q", __file__, "-m", "not gpu"]
     done = subprocess.run(
-        command, env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True, text=True, check=False
+        command, env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True, encoding="utf-8", check=False
     )
     assert done.returncode == 0, done.stdout[-3000:]
     assert " passed" in done.stdout

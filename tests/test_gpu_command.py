@@ -52,7 +52,7 @@ def archive(path, members, about=ABOUT):
     """Write an archive with any members, listed with their right sums."""
     sums = {member.name: pack._sha256(content) for member, content in members}
     head = about.model_copy(update={"files": sums}).model_dump_json().encode()
-    with gzip.open(path, "wb") as zipped, tarfile.open(fileobj=zipped, mode="w") as tar:
+    with gzip.open(path, "wb") as zipped, tarfile.open(fileobj=zipped, mode="w", encoding="utf-8") as tar:
         for member, content in [(tarfile.TarInfo(pack.ABOUT), head), *members]:
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
@@ -137,7 +137,7 @@ def test_a_link_is_refused(tmp_path):
 
 
 def git(*arguments):
-    return subprocess.run(["git", *arguments], cwd=paths.ROOT, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(["git", *arguments], cwd=paths.ROOT, capture_output=True, encoding="utf-8", check=True).stdout
 
 
 def code_of_head():
@@ -198,7 +198,7 @@ def tried(tmp_path, monkeypatch):
     project, stage = tmp_path / "project", tmp_path / "stage"
     for folder in (project, stage):
         (folder / "studies" / "results").mkdir(parents=True)
-    (project / "studies" / "tried.yaml").write_text(STUDY)
+    (project / "studies" / "tried.yaml").write_text(STUDY, encoding="utf-8")
     study = studies.load(str(project / "studies" / "tried.yaml"))
     monkeypatch.setattr(adopt, "paths", SimpleNamespace(ROOT=project, relative=paths.relative))
     monkeypatch.setattr(adopt, "STAGE", stage)
@@ -217,12 +217,12 @@ def tried(tmp_path, monkeypatch):
 
 def test_new_rows_join_ours_in_the_studys_order_and_replace_none(tried):
     study, write = tried
-    before = study.table.read_text()
+    before = study.table.read_text(encoding="utf-8")
     write({2: 0.7, 1: 0.6, 0: 0.1})
     adopt.merge("tried", pack.Pack([ABOUT], {}))
     merged = studies.read(adopt.STAGE / "studies" / "results" / "tried.csv")
     assert [(row["seed"], row["validation_accuracy"]) for row in merged] == [(0, 0.8), (1, 0.6), (2, 0.7)]
-    assert study.table.read_text() == before
+    assert study.table.read_text(encoding="utf-8") == before
 
 
 @pytest.mark.parametrize(
@@ -245,10 +245,10 @@ def test_an_adoption_that_was_killed_is_finished_by_the_next(tmp_path, monkeypat
     for name in ("a", "b/c"):
         path = tmp_path / "ready" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("new")
-    (tmp_path / "a").write_text("old")
+        path.write_text("new", encoding="utf-8")
+    (tmp_path / "a").write_text("old", encoding="utf-8")
     assert adopt.move() == ["a", "c"]
-    assert [(tmp_path / name).read_text() for name in ("a", "b/c")] == ["new", "new"]
+    assert [(tmp_path / name).read_text(encoding="utf-8") for name in ("a", "b/c")] == ["new", "new"]
     assert not (tmp_path / "ready").exists()
 
 

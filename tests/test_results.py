@@ -30,7 +30,7 @@ def tested(make_study, monkeypatch):  # noqa: F811
     accuracies = {"homework": (0.5, 0.6, 0.7), "flipped": (0.6, 0.72, 0.8), "erased": (0.7, 0.9, 0.8), "alone": (0.9,)}
     rows = [row(v, c, accuracies[v][[*made.seeds[v]].index(c.seed)]) for v, c in made.runs if v in accuracies]
     made.table.parent.mkdir()
-    made.table.write_text("\n".join([",".join(made.columns), *rows]) + "\n")
+    made.table.write_text("\n".join([",".join(made.columns), *rows]) + "\n", encoding="utf-8")
     return study.load(str(made.path))
 
 
@@ -87,7 +87,10 @@ def test_gathered_answers_are_those_of_the_runs_and_their_teacher(make_study, tm
     torch.testing.assert_close(teacher.probabilities.float(), expected, rtol=0, atol=1e-3)
     with pytest.raises(ValueError, match=r"answers is 'homework/teacher', but has to be one of homework/test, "):
         answers.load(made, "homework", "teacher")
-    made.table.write_text(made.table.read_text().replace("homework,0,", "homework,0,", 1).replace(",0.", ",0.9", 9))
+    made.table.write_text(
+        made.table.read_text(encoding="utf-8").replace("homework,0,", "homework,0,", 1).replace(",0.", ",0.9", 9),
+        encoding="utf-8",
+    )
     with pytest.raises(ValueError, match=r"test accuracy of 'homework' is .*, as in"):
         answers.load(study.load(str(made.path)), "homework")
     shutil.rmtree(made.work)

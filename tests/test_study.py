@@ -123,7 +123,7 @@ def test_the_path_trains_on_at_most_300_million_images_and_its_two_results_come_
     path = study.load("path")
     images = sum(study.images_of(config) for _, config in path.runs)
     assert images <= 300e6
-    assert f"In all {images / 1e6:.0f} million training images." in path.path.read_text()
+    assert f"In all {images / 1e6:.0f} million training images." in path.path.read_text(encoding="utf-8")
     assert [job.variant for job in path.jobs[:2]] == ["teacher", "200 epochs"]
     assert [len(path.seeds[variant]) for variant in path.variants] == [5] * 8 + [6, 10, 5]
 

@@ -66,8 +66,8 @@ def test_a_run_without_validation_images_is_saved_and_loaded_without_their_resul
 @pytest.mark.parametrize(("file", "name"), [("metrics.json", "validation"), ("history.csv", "validation_loss")])
 def test_results_on_validation_images_may_not_be_missing_where_there_are_any(quick, tmp_path, eagerly, file, name):
     path = eagerly(quick, tmp_path / "run").path
-    text = (path / file).read_text()
-    (path / file).write_text(text.replace(name, f"x_{name}"))
+    text = (path / file).read_text(encoding="utf-8")
+    (path / file).write_text(text.replace(name, f"x_{name}"), encoding="utf-8")
     runs.write_sums(path)
     with pytest.raises(ValueError, match=rf"{name} is None, but has to be that of 100 validation images"):
         load_run(path)

@@ -155,7 +155,9 @@ def test_another_network_runs_as_well(opened, pages, run, test_set, tmp_path):
         torch.nn.init.normal_(parameter, std=0.3)
     fake = type("Run", (), {"config": type("Config", (), {"model": ODD}), "model": model})
     markup = try_it.page(fake, test_set[0], [try_it.Sample("typical", 3, 1, 1, 1.0)]).data
-    (tmp_path / "odd.html").write_text(f"<html><head><title>Odd</title></head><body>{markup}</body></html>")
+    (tmp_path / "odd.html").write_text(
+        f"<html><head><title>Odd</title></head><body>{markup}</body></html>", encoding="utf-8"
+    )
     probabilities, _ = opened("odd", folder=tmp_path).evaluate(
         ATTENTION, [test_set[0][3].flatten().tolist(), [*range(16)]]
     )
@@ -423,7 +425,7 @@ def test_axe_finds_nothing_in_any_state(opened, theme, state):
     else:
         page.click(f"[data-tab={state}]")
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
-    page.evaluate(test_browser.AXE.read_text())
+    page.evaluate(test_browser.AXE.read_text(encoding="utf-8"))
     found = page.evaluate("axe.run({ preload: false, resultTypes: ['violations'] })")["violations"]
     assert not [(rule["id"], node["target"], node["failureSummary"]) for rule in found for node in rule["nodes"]]
 
@@ -436,7 +438,7 @@ def test_without_scripts_and_on_paper_six_worked_examples_stand_for_the_network(
     page.emulate_media(media="print")
     assert page.is_visible("#fig-try-it img")
     assert not page.is_visible(".try-it")
-    content = json.loads((paths.ROOT / "book" / "try_it.ipynb").read_text())
+    content = json.loads((paths.ROOT / "book" / "try_it.ipynb").read_text(encoding="utf-8"))
     (figure,) = (c for c in content["cells"] if c["metadata"].get("mystnb", {}).get("figure"))
     assert len("".join(figure["outputs"][0]["data"]["text/csv"]).splitlines()) == 1 + 6
 

@@ -111,7 +111,7 @@ def test_a_run_sees_the_pictures_that_were_answered(made):
 def test_a_teacher_is_named_after_its_content_and_made_once(made, folder, monkeypatch):
     path = folder / f"{made.teacher}.safetensors"
     assert made.teacher == f"owl-{runs.sha256(path)[:12]}"
-    about = json.loads(path.with_suffix(".json").read_text())
+    about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     assert [runs.sha256(file) for file in sorted(folder.glob("networks/*/*.safetensors"))] == [
         network["weights_sha256"] for network in about["networks"]
     ]

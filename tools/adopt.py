@@ -44,7 +44,7 @@ def check_code(about: pack.About) -> None:
     contained = [*git, "merge-base", "--is-ancestor", commit, "HEAD"]
     if not commit.isalnum() or subprocess.run(contained, capture_output=True, check=False).returncode:
         raise UserError(f"The pack was made at commit {commit!r}, which HEAD does not contain: nothing was changed.")
-    listed = subprocess.run([*git, "ls-tree", "-r", commit], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run([*git, "ls-tree", "-r", commit], capture_output=True, encoding="utf-8", check=True).stdout
     entries = (line.partition("\t") for line in listed.splitlines())
     committed = {name: entry.split()[2] for entry, _, name in entries if pack.CODE.fullmatch(name)}
     for name in sorted(committed.keys() | about.code.keys()):
@@ -113,13 +113,13 @@ def merge(name: str, found: pack.Pack) -> None:
 
 
 def _unite(table: Path, ours: Path, known: set[str]) -> None:
-    with ours.open(newline="") as file:
+    with ours.open(newline="", encoding="utf-8") as file:
         head, *rows = csv.reader(file)
-    with table.open(newline="") as file:
+    with table.open(newline="", encoding="utf-8") as file:
         other, *new = csv.reader(file)
     if head != other:
         raise UserError(f"{paths.relative(ours)} has other columns than the pack's: {','.join(other)}.")
-    with table.open("w", newline="") as file:
+    with table.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([head, *rows, *(row for row in new if row[2] not in known)])
 
 

@@ -144,7 +144,7 @@ class Process:
         if session.smoke:
             given["TORCH_COMPILE_DISABLE"] = "1"
         self.began = time.monotonic()
-        with self.log.open("w") as output:
+        with self.log.open("w", encoding="utf-8") as output:
             self._process = subprocess.Popen(
                 [sys.executable, *command],
                 cwd=paths.ROOT,
@@ -179,7 +179,7 @@ class Process:
     @property
     def last_line(self) -> str:
         """The last line of the output."""
-        lines = self.log.read_text(errors="replace").split("\n")
+        lines = self.log.read_text(errors="replace", encoding="utf-8").split("\n")
         return next((line.strip("= ")[:200] for line in reversed(lines) if line.strip()), "no output")
 
 
@@ -203,7 +203,9 @@ def tests_and_page(session: Session) -> None:
         page = Process(session, "page", command, REPORT_HOME=str(session.work))
     if session.about.parts.get("tests", "").split(",")[0] != "done":
         marked = [
-            str(path) for path in sorted((paths.ROOT / "tests").glob("test_*.py")) if "mark.gpu" in path.read_text()
+            str(path)
+            for path in sorted((paths.ROOT / "tests").glob("test_*.py"))
+            if "mark.gpu" in path.read_text(encoding="utf-8")
         ]
         process = Process(session, "tests", ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu", *marked])
         outcome, seconds = process.wait(min(session.patience * TEST_SECONDS, session.left))
@@ -294,7 +296,7 @@ def keep(session: Session, study: Study, job: Job) -> None:
     if teacher and record.is_file():
         session.teachers.add(record)
         for path in sorted((record.parent / "networks").glob("*/*.safetensors")):
-            if runs.sha256(path) in record.read_text():
+            if runs.sha256(path) in record.read_text(encoding="utf-8"):
                 session.keep(path)
 
 
@@ -311,7 +313,7 @@ def learn(session: Session, job: Job, manifest: dict) -> None:
 def learn_from_benchmark(session: Session) -> None:
     """Note the speeds that the benchmark measured."""
     for path in (session.work / "benchmarks" / "results").glob("speed-*.json"):
-        section = json.loads(path.read_text())
+        section = json.loads(path.read_text(encoding="utf-8"))
         for name, speeds in section.get("measured", {}).items():
             words = name.removeprefix("batch: ")
             if words.isdigit():

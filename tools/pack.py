@@ -101,7 +101,10 @@ def _write(archive: Path, about: About, files: Mapping[str, bytes]) -> None:
     head = about.model_copy(update={"files": sums}).model_dump_json(indent=1).encode()
     scratch = archive.with_name(f".{archive.name}.part")
     with scratch.open("wb") as file:
-        with gzip.GzipFile("", "wb", 1, file, mtime=0) as zipped, tarfile.open(fileobj=zipped, mode="w") as tar:
+        with (
+            gzip.GzipFile("", "wb", 1, file, mtime=0) as zipped,
+            tarfile.open(fileobj=zipped, mode="w", encoding="utf-8") as tar,
+        ):
             for name, content in ({ABOUT: head} | dict(files)).items():
                 info = tarfile.TarInfo(name)
                 info.size = len(content)
@@ -137,7 +140,7 @@ def _read(archive: Path) -> tuple[About, dict[str, bytes]]:
     try:
         with gzip.open(archive) as file:
             content = file.read(UNPACKED)  # to the end: then gzip has checked its own sum
-        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:", encoding="utf-8") as tar:
             members = [(member, _content(tar, member)) for member in tar]
         (first, head), *others = members
         about = About.model_validate_json(head if first.name == ABOUT else b"")

@@ -223,7 +223,7 @@ def link(site: Path, target: Path, count: int) -> None:
     anchor = page.new_tag("a", href="report.pdf")
     anchor.string = f"one PDF of {count} pages"
     page.select(".page-notebook")[0].extend([" The whole report is also ", anchor, "."])
-    first.write_text(str(page))
+    first.write_text(str(page), encoding="utf-8")
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ def project(tmp_path):
     """Return a copy of the project with a git history of its own, and what a process needs to use it."""
     folder = tmp_path / "project"
     surroundings = trial.clone(folder)
-    (folder / ".gitignore").write_text("/build/\n/.venv\n__pycache__/\n")
+    (folder / ".gitignore").write_text("/build/\n/.venv\n__pycache__/\n", encoding="utf-8")
     identity = ["-c", "user.name=nobody", "-c", "user.email=nobody@localhost"]
     for command in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-q", "-m", "copy"]):
         subprocess.run(["git", *command], cwd=folder, check=True)

@@ -52,7 +52,7 @@ def load(name: str) -> dict[str, Any]:
     """Return a file of benchmarks/results by its name without the suffix; ValueError if there is none."""
     known = ", ".join(sorted(path.stem for path in RESULTS.glob("*.json")))
     require((RESULTS / f"{name}.json").is_file(), "result", name, f"one of {known}")
-    return json.loads((RESULTS / f"{name}.json").read_text())
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def speeds(throughput: dict[str, Any]) -> dict[str, Speed]:

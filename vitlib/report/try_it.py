@@ -189,11 +189,11 @@ def page(run: Run, images: Tensor, samples: list[Sample]) -> HTML:
     }
     pixels = images[[sample.index for sample in samples]].numpy().tobytes()
     folder = Path(__file__).parent
-    markup = (folder / "try_it.html").read_text()
+    markup = (folder / "try_it.html").read_text(encoding="utf-8")
     for name, content in (
         ("__DATA__", json.dumps(inputs, sort_keys=True, ensure_ascii=False).replace("</", "<\\/")),
-        ("__VIT__", (folder / "vit.js").read_text()),
-        ("__PAGE__", (folder / "try_it.js").read_text()),
+        ("__VIT__", (folder / "vit.js").read_text(encoding="utf-8")),
+        ("__PAGE__", (folder / "try_it.js").read_text(encoding="utf-8")),
         ("__PIXELS__", _text(pixels)),
         ("__WEIGHTS__", _text(weights)),
     ):
