@@ -146,6 +146,9 @@ def build_again(book, out, *options):
     }
 
 
+VERSION = re.compile(r"\?v=\w+")
+
+
 @pytest.fixture
 def two_pages(tmp_path):
     """Return a small book."""
@@ -170,10 +173,14 @@ def test_an_incremental_build_edits_only_the_pages_that_sphinx_wrote(two_pages, 
     assert build(book, tmp_path).returncode == 0
     first = build_again(book, tmp_path)
     shutil.rmtree(tmp_path / "_build" / ".doctrees")  # make html keeps the pages only
-    assert build_again(book, tmp_path) == first
+    second = build_again(book, tmp_path)
+    # Sphinx adds a checksum to the address of a style sheet that the build before wrote
+    assert {name: VERSION.sub("", text) for name, text in second.items()} == {
+        name: VERSION.sub("", text) for name, text in first.items()
+    }
     (book / "index.md").write_text("# First\n\nThe ratio $a ÷ b$.\n", encoding="utf-8")
     changed = build_again(book, tmp_path)
-    assert changed["other.html"] == first["other.html"]
+    assert changed["other.html"] == second["other.html"]
     for name in ("index.html", "other.html", "search.html"):
         page = BeautifulSoup(changed[name], "html.parser")
         assert len(page.select("meta[http-equiv=Content-Security-Policy]")) == 1
