@@ -20,7 +20,7 @@ from typing import Any
 from xml.etree import ElementTree
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
-from bs4 import BeautifulSoup, Tag
+from bs4 import BeautifulSoup, NavigableString, Tag
 from docutils import nodes
 from fontTools import subset
 from fontTools.ttLib import TTFont
@@ -175,6 +175,10 @@ def fix_percent_signs(page: BeautifulSoup) -> None:
     for text in find(page, "article, body").find_all(string=SPACED_PERCENT):
         if not text.find_parent(["pre", "code", "script", "style"]):
             text.replace_with(SPACED_PERCENT.sub("\u00a0%", text))
+    for number in page.select("span.pasted-text"):
+        text = number.next_sibling
+        if isinstance(text, NavigableString) and text.lstrip().startswith("%"):
+            text.replace_with(f"\u00a0{text.lstrip()}")
     for tag in page.select("[data-detail]"):
         tag["data-detail"] = SPACED_PERCENT.sub("\u00a0%", str(tag["data-detail"]))
 

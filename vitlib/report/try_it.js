@@ -512,7 +512,7 @@ const load = async (file) => {
       );
     }
     await image.decode().catch(() => {
-      throw unreadable(file); // a picture that is cut off
+      throw unreadable(file); // a damaged picture; one that is cut off shows what is there
     });
     loaded = { name: file.name, width, height, ...toGrey(image) };
     showLoaded();
