@@ -36,8 +36,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kinds = commands(config)
     kind_of = {item: mark.name for item in items for mark in [*item.iter_markers()][::-1] if mark.name in kinds}
     config.stash[LEFT_OUT] = Counter(kind_of.values())
+    if hasattr(config, "workeroutput"):  # a worker of pytest -n, which has no summary of its own
+        config.workeroutput["left out"] = dict(config.stash[LEFT_OUT])
     config.hook.pytest_deselected(items=list(kind_of))
     items[:] = [item for item in items if item not in kind_of]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:  # noqa: ANN401
+    """Take from a worker what it left out; all workers leave out the same."""
+    node.config.stash[LEFT_OUT] = Counter(getattr(node, "workeroutput", {}).get("left out", {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

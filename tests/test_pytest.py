@@ -29,6 +29,13 @@ def test_tests_of_a_kind_run_on_request_and_the_summary_names_the_command():
     assert "Left out" not in output
 
 
+def test_several_workers_share_the_tests_and_name_what_is_left_out():
+    status, output = pytest_output("-n", "2", "tests/test_cluster.py", "tests/test_config.py", "-k", "digest or study")
+    assert status == 0, output
+    assert " passed" in output
+    assert "(make test-cluster)." in output
+
+
 def test_a_page_under_check_whose_run_is_missing_fails_with_one_sentence_and_trains_nothing(tmp_path):
     status, output = pytest_output("--nbval", "book/02_training.ipynb", REPORT_HOME=str(tmp_path))
     assert status == 1
