@@ -106,7 +106,7 @@ $(judges):
 		axe-core@4.14.1 lighthouse@12.8.2 && touch $@
 
 test-browser: .venv/installed $(judges)
-	@pytest -q -rs -m "browser and not performance" tests
+	@pytest -q -rs -n 2 -m "browser and not performance" tests
 
 # on an idle machine: Lighthouse's score of each page's speed depends on it
 performance: .venv/installed $(judges)

@@ -226,18 +226,15 @@ def test_a_figure_has_the_background_of_its_page_and_enough_contrast(opened, nam
         assert (high + 0.05) / (low + 0.05) > 7
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("name", ["index", "01_model", "03_per_class"])
-def test_garments_are_light_on_dark_in_both_themes(opened, name):
-    corners = []
-    for theme in ("light", "dark"):
-        garment = opened(name, color_scheme=theme).locator("article figure .photo").first
-        garment.scroll_into_view_if_needed()
-        picture = Image.open(BytesIO(garment.screenshot())).convert("L")
-        picture = picture.crop((2, 2, picture.width - 2, picture.height - 2))  # without the page beside it
-        corners.append((picture.getpixel((5, 5)), picture.getextrema()[1]))
-    assert corners[0] == corners[1]
-    assert corners[0][0] < 20
-    assert corners[0][1] > 200
+def test_garments_are_light_on_dark_in_both_themes(opened, name, theme):
+    garment = opened(name, color_scheme=theme).locator("article figure .photo").first
+    garment.scroll_into_view_if_needed()
+    picture = Image.open(BytesIO(garment.screenshot())).convert("L")
+    width, height = picture.size
+    assert picture.getpixel((5, 5)) < 20
+    assert picture.crop((width // 4, height // 4, 3 * width // 4, 3 * height // 4)).getextrema()[1] > 100
 
 
 TABBABLE = """() => {
