@@ -145,3 +145,12 @@ def test_the_gallery_shows_each_image_as_it_is_and_its_largest_share_brightest(i
     assert [pictures[i][:, :, 0].tolist() for i in (1, 3)] == [[[0, 127], [63, 63]], [[255, 0], [0, 0]]]
     assert "<span>Shirt</span> <b>right</b>" in shown.forms["text/html"]
     assert "<span>T-shirt/top</span> <b>→ Trouser</b>" in shown.forms["text/html"]
+
+
+def test_a_worked_example_names_its_three_most_probable_classes_and_none_is_certain(images):
+    probabilities = torch.zeros(1, 10)
+    probabilities[0, [6, 0, 4]] = torch.tensor([0.9996, 0.0003, 0.0001])
+    shown = attention_figures.answers(images[:1], torch.ones(1, 2, 2), ["hard, label Coat"], probabilities)
+    said = "<b>Shirt above 99.9 %, T-shirt/top below 0.1 %, Coat below 0.1 %</b>"
+    assert f"<span>hard, label Coat</span> {said}" in shown.forms["text/html"]
+    assert shown.forms["text/csv"].splitlines()[1].startswith('"hard, label Coat",')

@@ -5,18 +5,11 @@ from html import escape
 from io import BytesIO
 
 import torch
-from matplotlib.axes import Axes
 from PIL import Image
 from torch import Tensor
 
 from vitlib.data import CLASSES
 from vitlib.report.output import Output, to_csv
-
-
-def show(ax: Axes, image: Tensor) -> None:
-    """Draw a grey image, uint8 (H, W), without axes."""
-    ax.imshow(image, vmin=0, vmax=255, interpolation="nearest")
-    ax.set_axis_off()
 
 
 def classes(images: Tensor, labels: Tensor, shown: int = 0) -> Output:
@@ -30,8 +23,8 @@ def classes(images: Tensor, labels: Tensor, shown: int = 0) -> Output:
     items, rows = [], []
     for label, name in enumerate(CLASSES):
         index = int((labels == label).nonzero()[shown])
-        picture = _picture(images[index], f"Image {index:,} of the set: {name}")
-        items.append(f"<li>{picture}<span>{escape(name)}</span></li>")
+        image = picture(images[index], f"Image {index:,} of the set: {name}")
+        items.append(f"<li>{image}<span>{escape(name)}</span></li>")
         rows.append([label, name, index])
     html = '<ul class="gallery classes">\n' + "\n".join(items) + "\n</ul>"
     return Output("text/html", html, to_csv(["label", "class", "image"], rows))
@@ -91,12 +84,12 @@ def mistakes(images: Tensor, indices: Tensor, labels: Tensor, probabilities: Ten
     for image, index, label, p in zip(images, indices.tolist(), labels.tolist(), probabilities.tolist(), strict=True):
         ranking = sorted(range(len(p)), key=lambda j: -p[j])
         listed = ranking[:3] if label in ranking[:3] else [*ranking[:3], label]
-        listing = ", ".join(f"{escape(CLASSES[j])} {_percent(p[j])}" for j in listed)
+        listing = ", ".join(f"{escape(CLASSES[j])} {in_percent(p[j])}" for j in listed)
         name, prediction = escape(CLASSES[label]), escape(CLASSES[ranking[0]])
-        picture = _picture(image, f"Test image {index}, labelled {name}")
+        shown = picture(image, f"Test image {index}, labelled {name}")
         items.append(
             f'<li><div data-detail="Test image {index:,}, labelled {name}. The network’s probabilities: {listing}.">'
-            f"{picture}<span>{name}</span> <b>→ {prediction}</b> <span>{_percent(p[ranking[0]])}</span></div></li>"
+            f"{shown}<span>{name}</span> <b>→ {prediction}</b> <span>{in_percent(p[ranking[0]])}</span></div></li>"
         )
         rows.append([index, CLASSES[label], CLASSES[ranking[0]], *p])
     hint = "Hover over an image, tap it, or use the arrow keys to see the network’s probabilities."
@@ -104,19 +97,20 @@ def mistakes(images: Tensor, indices: Tensor, labels: Tensor, probabilities: Ten
     return Output("text/html", html, to_csv(["test image", "label", "answer", *CLASSES], rows))
 
 
-def _percent(probability: float) -> str:
+def in_percent(probability: float) -> str:
     """Return a probability in per cent with one decimal place, and neither 0.0 nor 100.0 %."""
     if probability < 0.0005:
         return "below 0.1 %"
     return "above 99.9 %" if probability >= 0.9995 else f"{100 * probability:.1f} %"
 
 
-def _picture(image: Tensor, alt: str) -> str:
+def picture(image: Tensor, alt: str) -> str:
+    """Return an image, uint8 (H, W) or in colours (H, W, 3), as HTML: light on dark in both themes."""
     return f'<img class="photo" width="84" height="84" alt="{escape(alt)}" src="{_data_uri(image)}">'
 
 
 def _data_uri(image: Tensor) -> str:
-    """Return an image, uint8 (H, W) or with opacity (H, W, 2), as PNG: light on dark, as the data set shows it."""
+    """Return an image, uint8 (H, W), with opacity (H, W, 2) or in colours (H, W, 3), as a PNG."""
     content = BytesIO()
     Image.fromarray(image.numpy()).save(content, format="png", compress_level=0)  # the same bytes everywhere
     return f"data:image/png;base64,{b64encode(content.getvalue()).decode()}"
