@@ -275,6 +275,11 @@ def write_sums(folder: Path) -> None:
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """Write JSON a person can read, whole or not at all."""
-    scratch = path.with_name(path.name + ".part")
-    scratch.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_bytes(path, (json.dumps(values, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all."""
+    scratch = path.with_name(f"{path.name}.part")
+    scratch.write_bytes(content)
     scratch.replace(path)

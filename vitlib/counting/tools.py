@@ -8,7 +8,6 @@ them, null where it reports none or fails. FlopCounterMode reports FLOPs, two pe
 """
 
 import io
-import json
 import sys
 import warnings
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from vitlib import paths
+from vitlib import paths, runs
 from vitlib.counting import counters
 from vitlib.counting.forms import CONFIG, FORMS
 
@@ -117,9 +116,7 @@ def main() -> None:
     except PackageNotFoundError as error:
         sys.exit(f"{error.name} is not installed: pip install -r requirements-counters.txt")
     counts = {form: {tool: count(tool, form) for tool in TOOLS} for form in FORMS}
-    scratch = TABLE.with_suffix(".part")
-    scratch.write_text(json.dumps({"versions": versions, "counts": counts}, indent=1) + "\n", encoding="utf-8")
-    scratch.replace(TABLE)
+    runs.write_json(TABLE, {"versions": versions, "counts": counts})
     print(f"{len(TOOLS)} tools on {len(FORMS)} forms: {paths.relative(TABLE)}")
 
 

@@ -51,9 +51,8 @@ def gather(study: Study, variants: Sequence[str]) -> Path:
         if config.teacher:
             tensors[f"{variant}/{TEACHER}"] = _compact(answers(distillation.networks(config.teacher), test_images))
     path = file_of(study)
-    scratch = path.with_suffix(".part")
-    scratch.write_bytes(safetensors.torch.save(tensors))
-    return scratch.replace(path)
+    runs.write_bytes(path, safetensors.torch.save(tensors))
+    return path
 
 
 def load(study: Study, variant: str, images: str = TEST) -> list[Evaluation]:

@@ -4,6 +4,7 @@ Sampling and applying are apart, so that the parameters of a whole epoch lie on 
 images of several seeds share one batch. Axes: B images of L by L pixels, Y classes.
 """
 
+import hashlib
 import math
 
 import torch
@@ -19,6 +20,12 @@ OPERATIONS = (
 )  # fmt: skip
 ROTATION, SHEAR, TRANSLATION, TONE, BITS = math.radians(30), 0.3, 0.45, 0.9, 4
 ERASED_AREA, ERASED_ASPECT = (0.02, 0.4), (0.3, 1 / 0.3)  # Zhong et al., 2020, section 3
+
+
+def named_generator(name: str, device: torch.device) -> torch.Generator:
+    """Return a generator on a device whose stream belongs to a name alone, such as ``seed 0, epoch 3``."""
+    digest = hashlib.sha256(name.encode()).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest[:6], "big"))
 
 
 def sample_augmentations(number: int, generator: torch.Generator, config: TrainConfig) -> dict[str, Tensor]:

@@ -77,7 +77,7 @@ def _make(name: str, teacher: TeacherConfig, config: TrainConfig, made: str | No
     full_name = f"{name}-{about['answers_sha256'][: views.HASH_DIGITS]}"
     wanted = f"{made}: answered on this machine, the views get other logits; use the machine that made it"
     require(made in (None, full_name), "teacher", full_name, wanted)
-    _write(views.FOLDER / f"{full_name}.safetensors", content)
+    runs.write_bytes(views.FOLDER / f"{full_name}.safetensors", content)
     if not made:
         runs.write_json(views.FOLDER / f"{full_name}.json", about)
     say(f"teacher {full_name}: answered {teacher.views} views in {about['answering_seconds']} s; {_in_words(about)}")
@@ -94,7 +94,7 @@ def _train(
     about |= _validated([network], validation) | {"device": provenance.device_name(device), "code": provenance.code()}
     runs.write_json(path.with_suffix(".json"), about)
     tensors = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
-    _write(path, safetensors.torch.save(tensors))  # last: a network with weights is finished
+    runs.write_bytes(path, safetensors.torch.save(tensors))  # last: a network with weights is finished
 
 
 def _answer(
@@ -156,9 +156,3 @@ def _validated(networks: Sequence[WideResNet], validation: Labelled) -> dict[str
 def _in_words(about: dict[str, Any]) -> str:
     accuracy = about.get("validation_accuracy")
     return "no validation images" if accuracy is None else f"validation {100 * accuracy:.2f} %"
-
-
-def _write(path: Path, content: bytes) -> None:
-    scratch = path.with_name(f".{path.name}.part")
-    scratch.write_bytes(content)
-    scratch.replace(path)

@@ -7,7 +7,6 @@ beside others equals that seed alone. Axes: S seeds, B batch, N images, Y classe
 
 import copy
 import ctypes
-import hashlib
 import platform
 import time
 import warnings
@@ -21,7 +20,7 @@ from torch.func import functional_call
 from vitlib.config import TrainConfig
 from vitlib.evaluate import BATCH, Evaluation, classify
 from vitlib.model import Attention, MultiHeadAttention, attention
-from vitlib.training.augmentation import augment, mix, sample_augmentations
+from vitlib.training.augmentation import augment, mix, named_generator, sample_augmentations
 from vitlib.training.initialisation import initialise
 from vitlib.training.objective import compiled_or_eager, compute_type, make_loss
 from vitlib.training.optimizers import learning_rate_fraction, make_optimizers
@@ -411,6 +410,4 @@ def _keep_freed_memory() -> None:
 
 
 def _generator(seed: int, epoch: int, device: torch.device) -> torch.Generator:
-    """Return a generator whose stream belongs to this seed and epoch alone."""
-    digest = hashlib.sha256(f"seed {seed}, epoch {epoch}".encode()).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(digest[:6], "big"))
+    return named_generator(f"seed {seed}, epoch {epoch}", device)

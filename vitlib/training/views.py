@@ -7,7 +7,6 @@ SHA-256 of the networks' weights, so this name, which is the setting `teacher`, 
 ``<name>-<hash>.json``, says how the teacher was made. Axes: V views, N images of L by L pixels, Y classes.
 """
 
-import hashlib
 import json
 from dataclasses import asdict
 from typing import Any
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from vitlib import paths, runs
 from vitlib.config import TeacherConfig, TrainConfig, require
-from vitlib.training.augmentation import augment, mix, sample_augmentations
+from vitlib.training.augmentation import augment, mix, named_generator, sample_augmentations
 
 FOLDER = paths.ROOT / "studies" / "teachers"
 HASH_DIGITS = 12
@@ -44,8 +43,7 @@ def draw(view: int, seed: int, config: TrainConfig, images: Tensor, labels: Tens
     Returns:
         Pictures uint8 (N, L, L), and probabilities of the classes float32 (N, Y): one, or in proportion where mixed.
     """
-    digest = hashlib.sha256(f"seed {seed}, view {view}".encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:6], "big"))
+    generator = named_generator(f"seed {seed}, view {view}", torch.device("cpu"))
     order = torch.randperm(len(images), generator=generator)  # a picture is mixed with the one before it
     sampled = sample_augmentations(len(images), generator, config)
     if "mix" in sampled:
