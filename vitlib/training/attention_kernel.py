@@ -20,15 +20,9 @@ INTERPRETED = knobs.runtime.interpret  # Triton's interpreter runs the kernels o
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Return what `vitlib.model.attention` returns: by one kernel where it fits, otherwise by explicit products.
+    """Return what `vitlib.model.attention` returns for the same (B, H, N, K): by one kernel, or by explicit products.
 
-    Args:
-        q: queries (B, H, N, K).
-        k: keys (B, H, N, K).
-        v: values (B, H, N, K).
-
-    Returns:
-        (B, H, N, K). The kernel takes CUDA tensors, float32 or bfloat16, N up to 64, and K of 16, 32 or 64.
+    The kernel takes CUDA tensors, float32 or bfloat16, N up to 64, and K of 16, 32 or 64.
     """
     N, K = q.shape[-2:]
     fits = N <= MAX_TOKENS and K in WIDTHS and q.dtype in TYPES
@@ -49,6 +43,19 @@ def _offsets(image_stride, head_stride, token_stride, H: tl.constexpr, T: tl.con
 
 
 @triton.jit
+def _load(
+    Q, K_, V, image, head, token, H: tl.constexpr, N: tl.constexpr, T: tl.constexpr, K: tl.constexpr
+):  # fmt: skip
+    """Return the program's queries, keys and values, each (T, K), and which rows are no padding, (T, 1)."""
+    real = tl.arange(0, T)[:, None] < N
+    at = _offsets(image, head, token, H, T, K)
+    q = tl.load(Q + at, mask=real, other=0.0)
+    k = tl.load(K_ + at, mask=real, other=0.0)
+    v = tl.load(V + at, mask=real, other=0.0)
+    return q, k, v, real
+
+
+@triton.jit
 def _weights(q, k, N: tl.constexpr, T: tl.constexpr, K: tl.constexpr):
     """Return softmax(Q Kᵀ / √K), float32 (T, T): a row per query, and zero in the columns of padding."""
     scores = tl.dot(q, tl.trans(k), input_precision="ieee") * (K**-0.5)
@@ -63,11 +70,7 @@ def attention_forward_kernel(
     H: tl.constexpr, N: tl.constexpr, T: tl.constexpr, K: tl.constexpr,
 ):  # fmt: skip
     """Write softmax(Q Kᵀ / √K) V of one head to OUT; image, head and token are strides."""
-    real = tl.arange(0, T)[:, None] < N
-    at = _offsets(image, head, token, H, T, K)
-    q = tl.load(Q + at, mask=real, other=0.0)
-    k = tl.load(K_ + at, mask=real, other=0.0)
-    v = tl.load(V + at, mask=real, other=0.0)
+    q, k, v, real = _load(Q, K_, V, image, head, token, H, N, T, K)
     out = tl.dot(_weights(q, k, N, T, K).to(v.dtype), v, input_precision="ieee")
     tl.store(OUT + _offsets(out_image, out_head, out_token, H, T, K), out.to(v.dtype), mask=real)
 
@@ -78,11 +81,7 @@ def attention_backward_kernel(
     H: tl.constexpr, N: tl.constexpr, T: tl.constexpr, K: tl.constexpr,
 ):  # fmt: skip
     """Write one head's gradients to DQ, DK and DV, from G, that of its output; image, head and token are strides."""
-    real = tl.arange(0, T)[:, None] < N
-    at = _offsets(image, head, token, H, T, K)
-    q = tl.load(Q + at, mask=real, other=0.0)
-    k = tl.load(K_ + at, mask=real, other=0.0)
-    v = tl.load(V + at, mask=real, other=0.0)
+    q, k, v, real = _load(Q, K_, V, image, head, token, H, N, T, K)
     g = tl.load(G + _offsets(g_image, g_head, g_token, H, T, K), mask=real, other=0.0)
     weights = _weights(q, k, N, T, K)
     d_weights = tl.dot(g, tl.trans(v), input_precision="ieee")
