@@ -15,6 +15,9 @@ from typing import Annotated, Any, Literal, Self, TypeVar, dataclass_transform
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
+CLASSES = (  # the name of each label of Fashion-MNIST
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
 TRAIN_IMAGES = 60_000  # images in Fashion-MNIST's training set
 IMAGES = {  # what Fashion-MNIST fixes of a network
     "image_size": (28, "the pixels along a side of its images"),

@@ -17,13 +17,14 @@ expression, and the calculator that runs in the browser.
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import chain, groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import sympy
+if TYPE_CHECKING:
+    import sympy
 
 from vitlib.config import ViTConfig
 
@@ -131,7 +132,7 @@ class Count(int):
 
     def __new__(cls, products: Sum, values: dict[str, int]) -> "Count":
         """Evaluate a sum of products at the values of its symbols."""
-        count = super().__new__(cls, _evaluate(products, values))
+        count = super().__new__(cls, evaluate(products, values))
         count.products, count.values = products, values
         return count
 
@@ -147,8 +148,10 @@ class Count(int):
         return " + ".join(map(r" \times ".join, factors)) or "0"
 
     @property
-    def expression(self) -> sympy.Expr:
+    def expression(self) -> "sympy.Expr":
         """SymPy's expression, in positive integer symbols."""
+        import sympy  # takes half a second, which counting does not need
+
         symbols = {name: sympy.Symbol(name, integer=True, positive=True) for name in self.values}
         products = (sympy.prod([symbols.get(f, f) for f in product]) for product in self.products)
         return sum(products, start=sympy.Integer(0))
@@ -203,7 +206,7 @@ class Table:
 
     def total(self, kind: str) -> int:
         """Return the sum over all rows of macs, parameters, flops or activations."""
-        return sum([_evaluate(counts[kind], self.values) for *_, counts in self.operations if kind in counts])
+        return sum([evaluate(counts[kind], self.values) for *_, counts in self.operations if kind in counts])
 
     def __getitem__(self, name: str) -> Row:
         """Return the row of that name; the KeyError for an unknown one lists the names."""
@@ -259,7 +262,8 @@ def dimensions(config: ViTConfig) -> dict[str, int]:
 # ---- sums of products ----------------------------------------------------------------------------------------------
 
 
-def _evaluate(products: Sum, values: dict[str, int]) -> int:
+def evaluate(products: Sum, values: Mapping[str, int]) -> int:
+    """Return the value of a sum of products, given that of each symbol."""
     return sum([math.prod(map(values.get, product, product)) for product in products])  # a number is its own default
 
 

@@ -22,9 +22,9 @@ from filelock import FileLock
 from torch import Tensor
 
 from vitlib import paths
+from vitlib.config import CLASSES as CLASSES
 
 _FACTS = json.loads((Path(__file__).parent / "fashion_mnist.json").read_text(encoding="utf-8"))
-CLASSES = tuple(_FACTS["classes"])  # name of each label, from the data set's authors
 MEAN, STD = 0.2860, 0.3530  # of the training set's pixels, on a scale from 0 to 1
 SHA256: dict[str, str] = {name: facts["sha256"] for name, facts in _FACTS["files"].items()}
 DEBIAN_PACKAGE = "dataset-fashion-mnist"

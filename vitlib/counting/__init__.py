@@ -1,1 +1,1 @@
-"""What counting tools report for the network (`counters`, `tools`), and why they differ (`reconcile`)."""
+"""What counting tools report for the network (`counters`, `tools`), and why they differ (`terms`, `reconcile`, `search`)."""

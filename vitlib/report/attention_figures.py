@@ -84,7 +84,9 @@ def _gallery(images: Tensor, maps: Tensor, names: Sequence[str], remarks: Sequen
     items = []
     for image, values, name, remark in zip(images, maps, names, remarks, strict=True):
         colours = (values[:, :, None] * orange).byte()
-        pictures = picture(image, f"The image as the network sees it: {name}") + picture(colours, f"Attention to its patches: {name}, {remark}")
+        pictures = picture(image, f"The image as the network sees it: {name}") + picture(
+            colours, f"Attention to its patches: {name}, {remark}"
+        )
         items.append(f"<li>{pictures}<span>{escape(name)}</span> <b>{escape(remark)}</b></li>")
     style = f"grid-template-columns: repeat({columns}, minmax(0, 1fr)); max-width: 30rem; margin-inline: auto"
     return f'<ul class="gallery" style="{style}">\n' + "\n".join(items) + "\n</ul>"

@@ -1,0 +1,319 @@
+"""By what a count can differ from the exact one: conventions of tools and people, and known slips.
+
+Each term is written once, as sums of products of the network's dimensions, like the derivation in `vitlib.cost` that it
+changes. So it holds for any network, and the reader's browser computes with the same data. What a tool adds and misses
+is read from its source (versions in studies/counting.json), with attention written as ``q @ k``.
+
+Symbols: those of `vitlib.cost`, and K, the width of one head, and G, the patches along a side of the image.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+
+from vitlib import cost
+from vitlib.config import ViTConfig
+from vitlib.cost import Product, Sum
+
+KINDS = ("macs", "parameters")
+LAYER = tuple(row.name for row in cost.encoder_layer(ViTConfig()).rows)
+PROJECTIONS = ("Query", "Key", "Value")
+MATMULS = ("Scores", "Weighted sum")
+LINEAR = ("Patch projection", *PROJECTIONS, "Output projection", "MLP, first layer", "MLP, second layer", "Head")
+NORMS = ("Norm 1", "Norm 2", "Final norm")
+EMBEDDINGS = ("Class token", "Positions")
+OUTSIDE = ("Patch projection", *EMBEDDINGS, "Final norm", "Head")
+
+
+@dataclass(frozen=True)
+class Term:
+    """What a count does differently: a text such as ``misses the class token``, and the sum it adds to each row.
+
+    A slip is a mistake; anything else is a convention. `tools` names the tools whose only difference this is.
+    """
+
+    text: str
+    changes: Mapping[str, Sum]
+    slip: bool = True
+    tools: tuple[str, ...] = ()
+    parts: tuple["Term", ...] = ()  # of a tool with several conventions
+
+    def value(self, rows: Iterable[str], values: Mapping[str, int]) -> int:
+        """Return what the term adds to some rows, for the values of the symbols."""
+        return sum(cost.evaluate(self.changes[row], values) for row in rows if row in self.changes)
+
+    def merged(self, other: "Term") -> "Term":
+        """Return a term for two that change a count alike: a convention if one of them is."""
+        if self.parts or other.parts or self.slip != other.slip:
+            return self if self.parts or not self.slip else other
+        return replace(self, text=f"{self.text}, or {other.text}", tools=self.tools + other.tools)
+
+
+@dataclass(frozen=True)
+class Swap:
+    """A dimension that is taken for another: a text with the symbols in braces, and sums to take in their place."""
+
+    text: str
+    symbols: Mapping[str, Sum]
+    slip: bool = True
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A count that is multiplied by a sum of products, or divided by it."""
+
+    text: str
+    factor: Sum
+    slip: bool
+    divides: bool = False
+    whole: bool = False  # meant for one layer alone
+
+
+SWAPS = (
+    Swap("misses the class token: {M} tokens, not {N}", {"N": (("M",),)}),
+    Swap("takes one token too many: not {N}", {"N": ((1,), ("N",))}),
+    Swap("takes the patches along one side, {G}, for all {M}", {"M": (("G",),), "N": ((1,), ("G",))}),
+    Swap("takes one encoder layer for {L}", {"L": ((1,),)}),
+    Swap("misses one encoder layer of {L}", {"L": ((-1,), ("L",))}),
+    Swap("takes one encoder layer too many: not {L}", {"L": ((1,), ("L",))}),
+    Swap("takes the width of a head, {K}, for the width of a token, {D}", {"D": (("K",),)}),
+    Swap("takes three channels, not {C}", {"C": ((3,),)}),
+    Swap("takes one channel, not {C}", {"C": ((1,),)}),
+    *(
+        Swap(f"takes {text} for the width of the MLP's hidden layer, {{F}}", {"F": ((n, "D"),)})
+        for n, text in ((1, "the width of a token, {D},"), *((n, f"{n} × {{D}}") for n in (2, 3, 4, 8)))
+    ),
+)
+SCALES = {
+    "macs": (
+        Scale("counts FLOPs, two for each MAC", ((2,),), slip=False),
+        Scale("is half, as if it were halved from FLOPs", ((2,),), slip=True, divides=True),
+        Scale("counts all {L} encoder layers", (("L",),), slip=False, whole=True),
+    ),
+    "parameters": (Scale("counts all {L} encoder layers", (("L",),), slip=False, whole=True),),
+}
+
+
+def dimensions(config: ViTConfig) -> dict[str, int]:
+    """Return the value of every symbol."""
+    side = config.image_size // config.patch_size
+    return cost.dimensions(config) | {"K": config.embed_dim // config.num_heads, "G": side}
+
+
+@cache
+def terms(kind: str, share_norm: bool) -> tuple[Term, ...]:
+    """Return the terms for ``macs`` or ``parameters`` of a network with one norm a layer or two, tools included."""
+    rows = {row.name: row for row in cost.model(ViTConfig(share_norm=share_norm)).rows}
+    counts = {name: getattr(row, kind).products for name, row in rows.items()}
+    if kind == "macs":
+        written = {name: row.activations.products for name, row in rows.items()}
+        weights = {n: row.parameters.products for n, row in rows.items()}
+        return (*_mac_conventions(counts, written, weights), *_mac_slips(counts))
+    return (*_parameter_conventions(counts, share_norm), *_parameter_slips(counts))
+
+
+def tools(kind: str, share_norm: bool) -> dict[str, tuple[Term, ...]]:
+    """Return by tool the terms from the exact count to the one that the tool reports."""
+    exact = {
+        "macs": ("FlopCounterMode",),
+        "parameters": ("torchinfo", "fvcore", "ptflops", "ptflops, aten", "calflops"),
+    }
+    found: dict[str, tuple[Term, ...]] = dict.fromkeys(exact[kind], ())
+    for term in terms(kind, share_norm):
+        found |= dict.fromkeys(term.tools, term.parts or (term,))
+    return found
+
+
+# ---- multiply-accumulates ------------------------------------------------------------------------------------------
+
+
+def _mac_conventions(counts: dict[str, Sum], written: dict[str, Sum], weights: dict[str, Sum]) -> Iterable[Term]:
+    def each(rows: Iterable[str], n: int) -> dict[str, Sum]:
+        return {row: _times(n, written[row]) for row in rows}
+
+    matmuls = Term("misses the attention matmuls", _without(counts, MATMULS), False, ("calflops",))
+    biases = Term("counts each addition of a bias", each(LINEAR, 1), False, ("ptflops, aten",))
+    norms = {n: Term(f"counts {n} for each element of a LayerNorm", each(NORMS, n), False) for n in (1, 2, 4)}
+    norm5 = Term("counts 5 for each element of a LayerNorm", each(NORMS, 5), False, ("fvcore",))
+    gelus = {n: Term(f"counts {n} for each element of a GELU", each(["GELU"], n), False) for n in (1, 2, 5)}
+    softmaxes = [Term(f"counts {n} for each element of a softmax", each(["Softmax"], n), False) for n in (1, 3, 5)]
+    linear = {row: counts[row] for row in LINEAR}
+    once = _difference(linear, lambda s: tuple(tuple(f for f in product if f not in ("N", "M")) for product in s))
+    weights_once = Term("counts each weight once, not once a token", once, False)
+    bias_once = Term("counts each bias once", {row: (weights[row][1],) for row in LINEAR}, False)
+    norm_once = Term(
+        "counts a LayerNorm's parameters at each call",
+        {row: ((2, "D") if row == "Final norm" else ("L", 2, "D"),) for row in NORMS},
+        False,
+    )
+    return (
+        matmuls,
+        biases,
+        norm5,
+        *norms.values(),
+        *gelus.values(),
+        *softmaxes,
+        weights_once,
+        Term("counts each addition of a residual", each(["Residual 1", "Residual 2"], 1), False),
+        Term("counts the encoder layers alone", _without(counts, OUTSIDE), False),
+        _tool("thop", matmuls, norms[4]),
+        _tool("ptflops", matmuls, biases, norms[1], gelus[2]),
+        _tool("torchinfo", matmuls, weights_once, bias_once, norm_once),
+    )
+
+
+def _mac_slips(counts: dict[str, Sum]) -> Iterable[Term]:
+    for row in (*LINEAR, *MATMULS):
+        yield Term(f"misses {NAMES[row]}", _without(counts, [row]))
+    for row in LINEAR:
+        if row not in ("Patch projection", "Head"):
+            yield Term(f"multiplies {NAMES[row]} by its weights once, not by each token", _swapped(counts, row, "N", 1))
+    yield Term("counts one of query, key and value, not three", _without(counts, ["Key", "Value"]))
+    yield Term("counts two of query, key and value, not three", _without(counts, ["Value"]))
+    for rows, text in ((MATMULS, "the attention matmuls"), *(((row,), NAMES[row]) for row in MATMULS)):
+        each = {row: counts[row] for row in rows}
+        yield Term(f"counts {text} with the full width for each head", _difference(each, lambda s: _times("H", s)))
+        yield Term(f"counts {text} for one head of {{H}}", _difference(each, lambda s: _replace(s, "D", "K")))
+        yield Term(
+            f"counts {text} like a linear layer, N D D instead of N N D",
+            _difference(each, lambda s: _replace(s, "N", "D")),
+        )
+        yield Term(
+            f"counts {text} without the width, N N instead of N N D", _difference(each, lambda s: _replace(s, "D", 1))
+        )
+        yield Term(f"counts {text} twice", each)
+    projections = {row: counts[row] for row in PROJECTIONS}
+    yield Term(
+        "counts query, key and value with the full width for each head",
+        _difference(projections, lambda s: _times("H", s)),
+    )
+    yield Term(
+        "counts query, key and value for one head of {H}", _difference(projections, lambda s: _replace(s, "D", "K"))
+    )
+    yield Term(
+        "takes the width of a head for the output projection's inputs", _swapped(counts, "Output projection", "D", "K")
+    )
+    for row in ("MLP, first layer", "MLP, second layer"):
+        yield Term(f"takes the hidden width for both sides of {NAMES[row]}", _swapped(counts, row, "D", "F"))
+        yield Term(f"takes the width of a token for both sides of {NAMES[row]}", _swapped(counts, row, "F", "D"))
+    yield Term("projects the class token like a patch", _swapped(counts, "Patch projection", "M", "N"))
+    yield Term("takes P pixels a patch, not P times P", _swapped(counts, "Patch projection", "P", 1))
+    yield Term("applies the head to every token", _difference({"Head": counts["Head"]}, lambda s: _times("N", s)))
+
+
+# ---- parameters ----------------------------------------------------------------------------------------------------
+
+
+def _parameter_conventions(counts: dict[str, Sum], share_norm: bool) -> Iterable[Term]:
+    missed = Term("misses the class token and the positions", _without(counts, EMBEDDINGS), False, ("thop",))
+    yield missed if share_norm else Term(missed.text, missed.changes, False, ("thop", "torchsummary"))
+    if share_norm:
+        calls = Term("counts a shared LayerNorm at both calls", {"Norm 2": (("L", 2, "D"),)}, False)
+        yield Term("counts two LayerNorms a layer, or a shared one at both calls", calls.changes, False)
+        yield _tool("torchsummary", missed, calls)
+    else:
+        yield Term("counts one LayerNorm a layer, applied twice", _without(counts, ["Norm 2"]), False)
+    yield Term("counts weights without biases", {row: _times(-1, (counts[row][1],)) for row in LINEAR}, False)
+    yield Term("counts the encoder layers alone", _without(counts, OUTSIDE), False)
+
+
+def _parameter_slips(counts: dict[str, Sum]) -> Iterable[Term]:
+    for row in (*LINEAR, *NORMS, *EMBEDDINGS):
+        if counts[row]:
+            yield Term(f"misses {NAMES[row]}", _without(counts, [row]))
+    for rows, text in (
+        *(((row,), NAMES[row]) for row in LINEAR),
+        (PROJECTIONS, "query, key and value"),
+        (("MLP, first layer", "MLP, second layer"), "both layers of the MLP"),
+    ):
+        noun = "biases" if len(rows) > 1 else "bias"
+        yield Term(f"misses the {noun} of {text}", {row: _times(-1, (counts[row][1],)) for row in rows})
+    for row, width in (
+        ("Patch projection", ("P", "P", "C")),
+        ("MLP, first layer", ("L", "D")),
+        ("MLP, second layer", ("L", "F")),
+    ):
+        bias = add((width,), _times(-1, (counts[row][1],)))
+        yield Term(f"gives the bias of {NAMES[row]} the length of its input", {row: bias})
+    yield Term("counts one of query, key and value, not three", _without(counts, ["Key", "Value"]))
+    yield Term(
+        "counts query, key and value with the full width for each head",
+        _difference({row: counts[row] for row in PROJECTIONS}, lambda s: _times("H", s)),
+    )
+    norms = tuple(row for row in NORMS if counts[row])
+    for rows, text in ((norms, "each LayerNorm"), *(((row,), NAMES[row]) for row in norms)):
+        half = {row: tuple((-1, *(f for f in product if f != 2)) for product in counts[row]) for row in rows}
+        yield Term(f"counts scale or shift of {text}, not both", half)
+    for row in ("MLP, first layer", "MLP, second layer"):
+        yield Term(f"takes the width of a token for the hidden width of {NAMES[row]}", _swapped(counts, row, "F", "D"))
+    yield Term("misses the position of the class token", {"Positions": ((-1, "D"),)})
+    yield Term("takes P pixels a patch, not P times P", _swapped(counts, "Patch projection", "P", 1))
+
+
+NAMES = {
+    "Patch projection": "the patch projection",
+    "Query": "the query projection",
+    "Key": "the key projection",
+    "Value": "the value projection",
+    "Output projection": "the output projection",
+    "MLP, first layer": "the MLP's first layer",
+    "MLP, second layer": "the MLP's second layer",
+    "Head": "the classification head",
+    "Scores": "the scores",
+    "Weighted sum": "the weighted sum",
+    "Norm 1": "a layer's first LayerNorm",
+    "Norm 2": "a layer's second LayerNorm",
+    "Final norm": "the last LayerNorm",
+    "Class token": "the class token",
+    "Positions": "the positions",
+}
+
+
+# ---- sums of products ----------------------------------------------------------------------------------------------
+
+
+def _tool(name: str, *parts: Term) -> Term:
+    """Return the conventions of a tool as one term."""
+    rows = {row for part in parts for row in part.changes}
+    changes = {row: add(*(part.changes.get(row, ()) for part in parts)) for row in sorted(rows)}
+    return Term(f"counts like {name}", changes, False, (name,), parts)
+
+
+def add(*sums: Sum) -> Sum:
+    """Add up sums of products; what adds up to nothing is left out."""
+    total: Counter[Product] = Counter()
+    for product in (product for each in sums for product in each):
+        symbols = tuple(sorted(f for f in product if isinstance(f, str)))
+        total[symbols] += math.prod(f for f in product if isinstance(f, int))
+    return tuple((n, *symbols) for symbols, n in sorted(total.items()) if n)
+
+
+def _times(factor: str | int, products: Sum) -> Sum:
+    return tuple((factor, *product) for product in products)
+
+
+def _replace(products: Sum, old: str, new: str | int) -> Sum:
+    """Put `new` in the place of the first `old` of each product that has one."""
+
+    def replaced(product: Product) -> Product:
+        i = product.index(old) if old in product else len(product)
+        return (*product[:i], new, *product[i + 1 :]) if i < len(product) else product
+
+    return tuple(map(replaced, products))
+
+
+def _difference(rows: Mapping[str, Sum], change: Callable[[Sum], Sum]) -> dict[str, Sum]:
+    """Return by row what a change of its sum adds to it."""
+    return {row: add(change(products), _times(-1, products)) for row, products in rows.items()}
+
+
+def _swapped(counts: Mapping[str, Sum], row: str, old: str, new: str | int) -> dict[str, Sum]:
+    """Return what `new` in the place of one `old` adds to a row."""
+    return _difference({row: counts[row]}, lambda products: _replace(products, old, new))
+
+
+def _without(counts: Mapping[str, Sum], rows: Iterable[str]) -> dict[str, Sum]:
+    """Return by row what takes it out of the count."""
+    return {row: add(_times(-1, counts[row])) for row in rows}
