@@ -1,6 +1,6 @@
 # make report · make test · make test-browser · make test-faults · make test-cluster · make verify · make audit ·
 # make performance · make html · make pdf · make publish · make benchmark · make study STUDY=name ·
-# make gpu SECONDS=540 OUT=folder · make adopt FILE=folder. Each sets up .venv itself and is safe to repeat. Variables:
+# make gpu SECONDS=540 OUT=folder · make adopt FILE=folder · make check HOMEWORK=file. Each sets up .venv itself and is safe to repeat. Variables:
 # PROFILE=quick|full|smoke: three epochs, the published run's settings, a slice of the data (default: full with CUDA, else
 # quick). PYTHON=/path/to/python3 (3.11 to 3.14). FASHION_MNIST=/your/folder with the data's four files.
 
@@ -19,7 +19,7 @@ export PYTHONUTF8 := 1
 make = $(if $(findstring jobserver,$(MAKEFLAGS)),env -u MAKEFLAGS )$(MAKE)
 
 .PHONY: help report test test-browser test-faults test-cluster performance verify audit html pdf publish benchmark
-.PHONY: study gpu adopt lint rerun data published rendered
+.PHONY: study gpu adopt check lint rerun data published rendered
 help:
 	@sed -n '1,5s/^# //p' Makefile
 
@@ -166,6 +166,10 @@ gpu: .venv/benchmarks data
 
 adopt: .venv/installed
 	@$(python) tools/adopt.py "$(FILE)"
+
+# a homework, or a folder of them (docs/check.md); OPTIONS=--json
+check: .venv/installed
+	@$(python) tools/check.py "$(HOMEWORK)" $(OPTIONS)
 
 # style, types, and that imports go one way
 lint: .venv/installed

@@ -348,7 +348,7 @@ def test_a_snakemake_that_waits_for_forgotten_jobs_is_ended_when_all_are_finishe
     monkeypatch.setattr(tool, "GRACE", 1)
     waiting = subprocess.Popen(["sleep", "600"], start_new_session=True)
     tool.watch(made, made.jobs, waiting)
-    assert waiting.returncode == -signal.SIGINT
+    assert waiting.returncode == -signal.SIGTERM
     assert "2 of 2 jobs done, 0 running, 0 failed" in capsys.readouterr().out
 
 

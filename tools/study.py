@@ -25,9 +25,10 @@ from pydantic import BaseModel
 
 from vitlib import paths, runs
 from vitlib.data import DataError
-from vitlib.studies import answers, recipes
+from vitlib.studies import answers
 from vitlib.studies import study as studies
 from vitlib.studies.study import Job, Study
+from vitlib.yaml_file import read_yaml
 
 GRACE = 30  # seconds that Snakemake has to notice that all jobs are finished
 SNAKEMAKE = paths.ROOT / ".venv-studies" / "bin" / "snakemake"
@@ -169,7 +170,7 @@ def stop(process: subprocess.Popen) -> None:
     try:
         process.wait(GRACE)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, signal.SIGTERM)  # in the background a shell has SIGINT ignored
         process.wait()
 
 
@@ -227,7 +228,7 @@ def executor(options: Sequence[str]) -> str | None:
             settings = Path(value) / "config.yaml"
             if not settings.is_file():
                 raise UserError(f"{name} is {value!r}, but has to be a folder that holds config.yaml.")
-            found = recipes.read_yaml(settings, Profile).executor
+            found = read_yaml(settings, Profile).executor
             if found:
                 return found
     return None

@@ -1,27 +1,81 @@
-"""The homework's numbers, as reported, its print format, and a comparison with other results."""
+"""A homework as data: the network, and what its report claims, as text. And the homework that this report is about.
 
-import json
+`read` reads such a file; docs/check.md says what it may hold. ``vitlib/homework.yaml`` is the first one.
+"""
+
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Annotated, Any
 
-from vitlib import data
-from vitlib.evaluate import wilson_interval
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-_DATA = json.loads((Path(__file__).parent / "homework.json").read_text(encoding="utf-8"))
+from vitlib import printed
+from vitlib.config import CLASSES, ViTConfig
+from vitlib.yaml_file import read_yaml
 
-TEST_LOSS: float = _DATA["test_loss"]  # nats
-CORRECT: tuple[int, ...] = tuple(_DATA["class_correct"])  # correctly classified test images, by class
-TOTAL: tuple[int, ...] = tuple(_DATA["class_total"])
-THOP_MACS: int = _DATA["thop"]["macs"]
-THOP_PARAMETERS: int = _DATA["thop"]["parameters"]
-LAYER_MACS: int = _DATA["encoder_macs_total"]  # of one encoder layer, by hand
-LAYER_PARAMETERS: int = _DATA["encoder_parameters_total"]
+FILE = Path(__file__).parent / "homework.yaml"
 
-LINES = frozenset(_DATA["print_format"][:3])  # lines that the homework printed
-SUMMARY = tuple(SimpleNamespace(**row) for row in _DATA["architecture"])  # index, type, output_shape, parameters
-LAYER_MACS_ROWS = tuple(SimpleNamespace(**row) for row in _DATA["encoder_macs"])  # row, formula, substituted, macs
-LAYER_PARAMETER_ROWS = tuple(SimpleNamespace(**row) for row in _DATA["encoder_parameters"])  # row, formula, parameters
+# YAML reads a lone number as a number; it is a claim as well
+Text = Annotated[str, BeforeValidator(lambda given: str(given) if type(given) in (int, float) else given)]
+
+
+def _network(given: object) -> object:
+    """Return a network from its dimensions by name; what is no mapping is left to pydantic to refuse."""
+    if not isinstance(given, dict):
+        return given
+    try:
+        return ViTConfig(**given)
+    except TypeError as error:  # a name is no text
+        raise ValueError(f"network is {given!r}, but has to hold dimensions by name, such as depth: 4.") from error
+
+
+class Homework(BaseModel):
+    """What a homework's file holds. Everything may be left out; the network is then the one of this report."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    network: Annotated[ViTConfig, BeforeValidator(_network)] = Field(default_factory=ViTConfig)
+    results: Text = ""  # what the training loop printed
+    summary: Text = ""  # the table of torchsummary or torchinfo
+    tools: dict[str, Text] = Field(default_factory=dict)  # what each counting tool printed, by its name
+    layer_macs: Text = ""  # hand counts, a row a line: of one encoder layer, and of the network
+    layer_parameters: Text = ""
+    network_macs: Text = ""
+    network_parameters: Text = ""
+
+
+def read(path: Path) -> Homework:
+    """Return a homework.
+
+    Raises:
+        ValueError: the file is no homework; one sentence names it and says what is wrong.
+        OSError: it cannot be read.
+    """
+    return read_yaml(path, Homework)
+
+
+# ---- the homework of this report -----------------------------------------------------------------------------------
+
+REPORTED = read(FILE)
+_RESULTS = printed.results(REPORTED.results, CLASSES)
+_THOP = printed.counts(REPORTED.tools["thop"])
+
+
+def _count(number: printed.Number | int | None) -> int:
+    found = number.exact if isinstance(number, printed.Number) else number
+    assert found is not None, f"{FILE.name} has a number that is rounded or missing"
+    return found
+
+
+TEST_LOSS = float(_RESULTS.loss.value) if _RESULTS.loss else float("nan")  # nats
+CORRECT = tuple(_count(share.right) for share in _RESULTS.classes.values())  # correctly classified images, by class
+TOTAL = tuple(_count(share.total) for share in _RESULTS.classes.values())  # test images, by class
+THOP_MACS = _count(_THOP["macs"])
+THOP_PARAMETERS = _count(_THOP["parameters"])
+SUMMARY = printed.summary(REPORTED.summary).rows
+*LAYER_MACS_ROWS, _macs = printed.hand_count(REPORTED.layer_macs)
+*LAYER_PARAMETER_ROWS, _parameters = printed.hand_count(REPORTED.layer_parameters)
+LAYER_MACS = _count(_macs.count)  # of one encoder layer, by hand
+LAYER_PARAMETERS = _count(_parameters.count)
 
 
 def format_results(loss: float, correct: list[int], total: list[int]) -> str:
@@ -39,24 +93,3 @@ def is_summary_row(ours: Any, theirs: Any) -> bool:  # noqa: ANN401, a row of to
         (row.index, row.type.replace("_", ""), list(row.output_shape), row.parameters) for row in (ours, theirs)
     )
     return left == right
-
-
-def compare(correct: list[int], total: list[int]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Compare test accuracies with the homework's.
-
-    Args:
-        correct: correctly classified images, by class.
-        total: images, by class.
-
-    Returns:
-        A row per class and one for all classes: ``name``, and ``ours`` and ``reported`` as (accuracy, low, high), each
-        0 to 1, with the ends of the 95 % interval.
-    """
-
-    def accuracy(right: int, images: int) -> tuple[float, float, float]:
-        return right / images, *wilson_interval(right, images)
-
-    rows = zip(data.CLASSES, correct, total, CORRECT, TOTAL, strict=True)
-    classes = [{"name": name, "ours": accuracy(c, n), "reported": accuracy(hc, hn)} for name, c, n, hc, hn in rows]
-    ours, reported = accuracy(sum(correct), sum(total)), accuracy(sum(CORRECT), sum(TOTAL))
-    return classes, {"name": "All classes", "ours": ours, "reported": reported}

@@ -1,6 +1,5 @@
 """What thop, torchsummary and PyTorch's dispatcher count on the real model."""
 
-import re
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
@@ -14,26 +13,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 from torch.utils.module_tracker import ModuleTracker
 
+from vitlib import printed
 from vitlib.config import ViTConfig
 from vitlib.model import ViT
+from vitlib.printed import SummaryRow
 
 
-@dataclass(frozen=True)
-class SummaryRow:
-    """A row of torchsummary's table: number, class, output shape (-1 for the batch) and parameters."""
-
-    index: int
-    type: str
-    output_shape: tuple[int, ...]
-    parameters: int
-
-
-def summary(config: ViTConfig) -> tuple[list[SummaryRow], int]:
+def summary(config: ViTConfig) -> tuple[tuple[SummaryRow, ...], int]:
     """Return the rows and the total parameters that ``torchsummary.summary`` prints for the network."""
     return summary_of(ViT(config), (config.channels, config.image_size, config.image_size))
 
 
-def summary_of(model: nn.Module, size: tuple[int, ...]) -> tuple[list[SummaryRow], int]:
+def summary_of(model: nn.Module, size: tuple[int, ...]) -> tuple[tuple[SummaryRow, ...], int]:
     """Return torchsummary's rows and total for any module; `size` is that of one input, such as (C, H, W).
 
     A module with several outputs, such as `torch.nn.MultiheadAttention`, has a row with the shape of the first.
@@ -41,23 +32,15 @@ def summary_of(model: nn.Module, size: tuple[int, ...]) -> tuple[list[SummaryRow
     Raises:
         RuntimeError: torchsummary prints a row that cannot be read.
     """
-    printed = StringIO()
-    with redirect_stdout(printed):
+    text = StringIO()
+    with redirect_stdout(text):
         torchsummary.summary(model, size, device="cpu")
-    pattern = r"(\w+)-(\d+) +\[+([-\d, ]+)\].*? ([\d,]+)\n"
-    rows = [
-        SummaryRow(int(index), kind, tuple(int(n) for n in shape.split(",")), _integer(parameters))
-        for kind, index, shape, parameters in re.findall(pattern, printed.getvalue())
-    ]
-    if len(rows) != printed.getvalue().split("=" * 64)[1].strip().count("\n") + 1:
-        raise RuntimeError(f"torchsummary's table has a row that cannot be read:\n{printed.getvalue()}")
-    total = re.search(r"Total params: ([\d,]+)", printed.getvalue())
-    assert total is not None, "torchsummary prints its total"
-    return rows, _integer(total[1])
-
-
-def _integer(text: str) -> int:
-    return int(text.replace(",", ""))
+    found = printed.summary(text.getvalue())
+    if len(found.rows) != text.getvalue().split("=" * 64)[1].strip().count("\n") + 1:
+        raise RuntimeError(f"torchsummary's table has a row that cannot be read:\n{text.getvalue()}")
+    total = found.totals["parameters"].exact
+    assert total is not None, "torchsummary prints its total in full"
+    return found.rows, total
 
 
 def thop_profile(config: ViTConfig) -> tuple[float, float]:

@@ -1,6 +1,6 @@
 """Which count is this? The fewest terms of `vitlib.counting.terms` that lead from the exact count to a given number.
 
-Up to two terms are tried of any kind, and three if at most one of them is a slip. All explanations of the smallest size
+One term is tried, then a slip of the pen, then two terms, then three of which at most one is a slip. All that fit first
 are returned, conventions first. A rounded number fits too many combinations, so it is explained by one term at most.
 The page `what_if` runs the same search in the reader's browser (vitlib/report/which_count.js).
 """
@@ -46,7 +46,8 @@ class Explanation:
     def sentence(self) -> str:
         """Words and numbers, such as ``misses the class token (−64)``."""
         steps = "; ".join(f"{step.text} ({signed(step.change)})" for step in self.steps)
-        return f"{steps} — as {' and '.join(self.tools)} counts" if self.tools and steps else steps
+        verb = "count" if len(self.tools) > 1 else "counts"
+        return f"{steps} — as {' and '.join(self.tools)} {verb}" if self.tools and steps else steps
 
 
 def signed(change: Fraction) -> str:
@@ -89,25 +90,34 @@ class Target:
 
     @cached_property
     def terms(self) -> tuple[Term, ...]:
-        """The terms that change these rows; those that change them alike are one, with both texts."""
-        found: dict[tuple, Term] = {}
-        for term in terms.terms(self.kind, self.config.share_norm):
-            total = terms.add(*(term.changes[row] for row in self.counted if row in term.changes))
-            if total and total in found:
-                found[total] = found[total].merged(term)
-            elif total:
-                found[total] = term
-        return tuple(found.values())
+        """The terms that change these rows; those that change them alike are one."""
+        return tuple(self._terms.values())
 
-    @property
+    @cached_property
+    def _terms(self) -> dict[cost.Sum, Term]:
+        found: dict[cost.Sum, Term] = {}
+        for term in terms.terms(self.kind, self.config.share_norm):
+            change = terms.add(*(term.changes[row] for row in self.counted if row in term.changes))
+            if change:
+                found[change] = found[change].merged(term) if change in found else term
+        return found
+
+    @cached_property
     def swaps(self) -> tuple[Swap, ...]:
-        """The exchanges of a dimension that change this count."""
-        return tuple(swap for swap in terms.SWAPS if self.count((), self.swapped(swap)) != self.exact)
+        """The exchanges of a dimension that change this count, and are not the same as a term."""
+        exact = terms.add(*self.counted.values())
+        return tuple(
+            swap
+            for swap in terms.SWAPS[self.kind]
+            if not (self.layer and "L" in swap.symbols)
+            and self.count((), self.swapped(swap)) != self.exact
+            and terms.difference(terms.substitute(exact, swap.symbols), exact) not in self._terms
+        )
 
     @property
     def scales(self) -> tuple[Scale, ...]:
-        """The factors that this count may have."""
-        return tuple(scale for scale in terms.SCALES[self.kind] if self.layer or not scale.whole)
+        """The factors that this count may have; a single row has none, as the others would have it too."""
+        return tuple(s for s in terms.SCALES[self.kind] if not self.rows and (self.layer or not s.whole))
 
     def swapped(self, swap: Swap | None) -> dict[str, int]:
         """Return the values of the symbols after an exchange."""
@@ -174,12 +184,10 @@ def _fitting(claim: Number, target: Target, choices: Iterator[Choice]) -> Iterat
 
 
 def _one(claim: Number, target: Target) -> Iterator[Explanation]:
-    def choices() -> Iterator[Choice]:
-        yield from ((None, (term,), None) for term in target.terms)
-        yield from ((swap, (), None) for swap in target.swaps)
-        yield from ((None, (), scale) for scale in target.scales)
-
-    yield from _fitting(claim, target, choices())
+    chosen: Iterator[Choice] = ((None, (term,), None) for term in target.terms)
+    yield from _fitting(claim, target, chosen)
+    yield from _fitting(claim, target, ((swap, (), None) for swap in target.swaps))
+    yield from _fitting(claim, target, ((None, (), scale) for scale in target.scales))
     yield from _batches(claim, target)
 
 
@@ -188,7 +196,8 @@ def _batches(claim: Number, target: Target) -> Iterator[Explanation]:
     for term in (None, *(term for term in target.terms if term.tools)):
         chosen = (term,) if term else ()
         count = target.count(chosen, target.values)
-        if target.kind == "macs" and claim.exact and count > 0 and claim.exact % count == 0:
+        whole = target.kind == "macs" and not (target.rows or target.layer)
+        if whole and claim.exact and count > 0 and claim.exact % count == 0:
             images = claim.exact // count
             if images in BATCHES:
                 one = target.explanation(None, chosen, None)

@@ -7,6 +7,7 @@ is read from its source (versions in studies/counting.json), with attention writ
 Symbols: those of `vitlib.cost`, and K, the width of one head, and G, the patches along a side of the image.
 """
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -45,9 +46,9 @@ class Term:
         return sum(cost.evaluate(self.changes[row], values) for row in rows if row in self.changes)
 
     def merged(self, other: "Term") -> "Term":
-        """Return a term for two that change a count alike: a convention if one of them is."""
-        if self.parts or other.parts or self.slip != other.slip:
-            return self if self.parts or not self.slip else other
+        """Return a term for two that change a count alike: the one that is about fewer rows, or both."""
+        if len(self.changes) != len(other.changes):
+            return min(self, other, key=lambda term: len(term.changes))
         return replace(self, text=f"{self.text}, or {other.text}", tools=self.tools + other.tools)
 
 
@@ -71,9 +72,11 @@ class Scale:
     whole: bool = False  # meant for one layer alone
 
 
-SWAPS = (
+_TOKENS = (
     Swap("misses the class token: {M} tokens, not {N}", {"N": (("M",),)}),
     Swap("takes one token too many: not {N}", {"N": ((1,), ("N",))}),
+)
+_SIZES = (
     Swap("takes the patches along one side, {G}, for all {M}", {"M": (("G",),), "N": ((1,), ("G",))}),
     Swap("takes one encoder layer for {L}", {"L": ((1,),)}),
     Swap("misses one encoder layer of {L}", {"L": ((-1,), ("L",))}),
@@ -81,11 +84,13 @@ SWAPS = (
     Swap("takes the width of a head, {K}, for the width of a token, {D}", {"D": (("K",),)}),
     Swap("takes three channels, not {C}", {"C": ((3,),)}),
     Swap("takes one channel, not {C}", {"C": ((1,),)}),
+    Swap("takes the width of a token, {D}, for the width of the MLP's hidden layer, {F}", {"F": (("D",),)}),
     *(
-        Swap(f"takes {text} for the width of the MLP's hidden layer, {{F}}", {"F": ((n, "D"),)})
-        for n, text in ((1, "the width of a token, {D},"), *((n, f"{n} × {{D}}") for n in (2, 3, 4, 8)))
+        Swap(f"takes {n} × {{D}} for the width of the MLP's hidden layer, {{F}}", {"F": ((n, "D"),)})
+        for n in (2, 3, 4, 8)
     ),
 )
+SWAPS = {"macs": (*_TOKENS, *_SIZES), "parameters": _SIZES}  # the tokens are in the positions alone
 SCALES = {
     "macs": (
         Scale("counts FLOPs, two for each MAC", ((2,),), slip=False),
@@ -215,7 +220,6 @@ def _parameter_conventions(counts: dict[str, Sum], share_norm: bool) -> Iterable
         yield _tool("torchsummary", missed, calls)
     else:
         yield Term("counts one LayerNorm a layer, applied twice", _without(counts, ["Norm 2"]), False)
-    yield Term("counts weights without biases", {row: _times(-1, (counts[row][1],)) for row in LINEAR}, False)
     yield Term("counts the encoder layers alone", _without(counts, OUTSIDE), False)
 
 
@@ -225,6 +229,7 @@ def _parameter_slips(counts: dict[str, Sum]) -> Iterable[Term]:
             yield Term(f"misses {NAMES[row]}", _without(counts, [row]))
     for rows, text in (
         *(((row,), NAMES[row]) for row in LINEAR),
+        (LINEAR, "all linear layers"),
         (PROJECTIONS, "query, key and value"),
         (("MLP, first layer", "MLP, second layer"), "both layers of the MLP"),
     ):
@@ -249,6 +254,7 @@ def _parameter_slips(counts: dict[str, Sum]) -> Iterable[Term]:
     for row in ("MLP, first layer", "MLP, second layer"):
         yield Term(f"takes the width of a token for the hidden width of {NAMES[row]}", _swapped(counts, row, "F", "D"))
     yield Term("misses the position of the class token", {"Positions": ((-1, "D"),)})
+    yield Term("counts one position too many", {"Positions": (("D",),)})
     yield Term("takes P pixels a patch, not P times P", _swapped(counts, "Patch projection", "P", 1))
 
 
@@ -290,6 +296,17 @@ def add(*sums: Sum) -> Sum:
     return tuple((n, *symbols) for symbols, n in sorted(total.items()) if n)
 
 
+def difference(one: Sum, other: Sum) -> Sum:
+    """Return what leads from the other sum to the one."""
+    return add(one, _times(-1, other))
+
+
+def substitute(products: Sum, symbols: Mapping[str, Sum]) -> Sum:
+    """Put a sum of products in the place of each symbol."""
+    choices = [itertools.product(*(symbols.get(f, ((f,),)) for f in product)) for product in products]
+    return add(tuple(tuple(itertools.chain(*factors)) for each in choices for factors in each))
+
+
 def _times(factor: str | int, products: Sum) -> Sum:
     return tuple((factor, *product) for product in products)
 
@@ -306,7 +323,7 @@ def _replace(products: Sum, old: str, new: str | int) -> Sum:
 
 def _difference(rows: Mapping[str, Sum], change: Callable[[Sum], Sum]) -> dict[str, Sum]:
     """Return by row what a change of its sum adds to it."""
-    return {row: add(change(products), _times(-1, products)) for row, products in rows.items()}
+    return {row: difference(change(products), products) for row, products in rows.items()}
 
 
 def _swapped(counts: Mapping[str, Sum], row: str, old: str, new: str | int) -> dict[str, Sum]:

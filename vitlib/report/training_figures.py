@@ -9,7 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from torch import Tensor
 
+from vitlib import homework
 from vitlib.data import CLASSES
+from vitlib.evaluate import wilson_interval
 from vitlib.report.output import BLUE, GREY, WIDTH, Output, attach_csv, legend_above, name_rows, to_csv
 
 
@@ -29,6 +31,28 @@ def plot_history(history: list[dict[str, float]]) -> Sequence[Axes]:
     head = ["epoch", "train_loss", "validation_loss", "validation_accuracy"]
     attach_csv(figure, head, ([row[key] for key in head] for row in history))
     return axes
+
+
+def compare(correct: Sequence[int], total: Sequence[int]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Compare test accuracies with the homework's.
+
+    Args:
+        correct: correctly classified images, by class.
+        total: images, by class.
+
+    Returns:
+        A row per class and one for all classes: ``name``, and ``ours`` and ``reported`` as (accuracy, low, high), each
+        0 to 1, with the ends of the 95 % interval.
+    """
+
+    def accuracy(right: int, images: int) -> tuple[float, float, float]:
+        return right / images, *wilson_interval(right, images)
+
+    theirs = homework.CORRECT, homework.TOTAL
+    rows = zip(CLASSES, correct, total, *theirs, strict=True)
+    classes = [{"name": name, "ours": accuracy(c, n), "reported": accuracy(hc, hn)} for name, c, n, hc, hn in rows]
+    ours, reported = accuracy(sum(correct), sum(total)), accuracy(*map(sum, theirs))
+    return classes, {"name": "All classes", "ours": ours, "reported": reported}
 
 
 def plot_per_class(rows: Sequence[dict[str, Any]], *, ax: Axes | None = None) -> Axes:

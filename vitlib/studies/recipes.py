@@ -5,13 +5,13 @@ of `TrainConfig`'s defaults, those of the network under ``model``.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from vitlib import paths
-from vitlib.config import TrainConfig, explain, require
+from vitlib.config import TrainConfig, require
+from vitlib.yaml_file import read_yaml
 
 FOLDER = paths.ROOT / "studies" / "recipes"
 
@@ -28,9 +28,6 @@ class Recipe(BaseModel):
     expected: Text
     command: Text
     settings: dict[str, Any]
-
-
-Model = TypeVar("Model", bound=BaseModel)
 
 
 def names(folder: Path = FOLDER) -> list[str]:
@@ -68,34 +65,3 @@ def override(config: TrainConfig, settings: dict[str, Any]) -> TrainConfig:
     require(isinstance(model, dict), "model", model, "settings by name")
     values = config.to_dict()
     return TrainConfig.from_dict(values | settings | {"model": values["model"] | model})
-
-
-def read_yaml(path: Path, model: type[Model]) -> Model:
-    """Return a YAML file's content as a pydantic model.
-
-    Raises:
-        ValueError: the file is not YAML or does not fit the model; one sentence names the file and what is wrong.
-    """
-    shown = paths.relative(path)
-    try:
-        values = _UniqueKeyLoader(path.read_text(encoding="utf-8")).get_single_data()
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ValueError(f"{shown} is not valid YAML: {' '.join(str(error).split())}.") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{shown} holds {values!r}, but has to hold {', '.join(model.model_fields)}.")
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        raise ValueError(f"{shown}: {explain(error, model.model_fields)}") from error
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that is given twice; YAML would silently keep the last one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if (key.tag, str(key.value)) in seen:
-                raise yaml.MarkedYAMLError(problem=f"{key.value!r} is given twice", problem_mark=key.start_mark)
-            seen.add((key.tag, str(key.value)))
-        return super().construct_mapping(node, deep)

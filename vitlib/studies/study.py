@@ -45,6 +45,7 @@ from vitlib.studies import recipes
 from vitlib.training import distillation, views
 from vitlib.training.checkpoint import epochs_kept
 from vitlib.training.loop import train, train_seeds
+from vitlib.yaml_file import read_yaml
 
 FOLDER = paths.ROOT / "studies"
 RUN = ("variant", "seed", "digest")  # the first columns of a table
@@ -352,7 +353,7 @@ def load(name: str) -> Study:
     path = paths.ROOT / name if name.endswith(".yaml") else FOLDER / f"{name}.yaml"
     known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.yaml")))
     require(path.is_file(), "study", name, f"a file that ends in .yaml or one of {known}")
-    file = recipes.read_yaml(path, StudyFile)
+    file = read_yaml(path, StudyFile)
     try:
         variants, seeds, origins = _variants(file)
         teachers = {name: _teacher(name, settings) for name, settings in file.teachers.items()}

@@ -1,0 +1,330 @@
+"""The check of a homework: invented reports with one slip each, pasted text as people paste it, and bad files."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from vitlib import homework, paths
+from vitlib.checking import report
+from vitlib.checking.claims import Verdict
+from vitlib.homework import Homework
+
+# N = 17, M = 16, D = 48, K = 8, F = 96: every count below is worked by hand
+NETWORK = {
+    "image_size": 32,
+    "patch_size": 8,
+    "channels": 3,
+    "embed_dim": 48,
+    "depth": 3,
+    "num_heads": 6,
+    "mlp_ratio": 2,
+    "share_norm": False,
+}
+LAYER_MACS = """
+Q, K, V: 3 * seq_len * embed_dim * embed_dim = 3 * 17 * 48 * 48 = 117504
+Scores: 17 * 17 * 48 = 13872
+Weighted sum: 17 * 17 * 48 = 13872
+Output projection: 17 * 48 * 48 = 39168
+Fc1: 17 * 48 * 96 = 78336
+Fc2: 17 * 96 * 48 = 78336
+Total: 341088
+"""
+LAYER_PARAMETERS = """
+LayerNorm 1: 2 * 48 = 96
+Q, K, V: 3 * (48^2 + 48) = 7056
+Output projection: 48^2 + 48 = 2352
+LayerNorm 2: 2 * 48 = 96
+Fc1: 48 * 96 + 96 = 4704
+Fc2: 96 * 48 + 48 = 4656
+Total: 18960
+"""
+RESULTS = "Test Loss: 0.41\n" + "\n".join(f"Class {i}: {80 + i}.00% ({800 + 10 * i}/1000)" for i in range(10))
+RESULTS += "\nTest Accuracy (Overall): 84.50% (8450/10000)"
+NETWORK_MACS = "Network total: 1171200"
+NETWORK_PARAMETERS = "Network total: 67594"
+NONE = {
+    "layer_macs": LAYER_MACS,
+    "layer_parameters": LAYER_PARAMETERS,
+    "network_macs": NETWORK_MACS,
+    "network_parameters": NETWORK_PARAMETERS,
+    "results": RESULTS,
+}
+
+
+def checked(**texts):
+    return report.check(Homework.model_validate({"network": NETWORK, **texts}))
+
+
+def wrong(claims):
+    return {(claim.where, claim.name): claim.why for claim in claims if claim.verdict is Verdict.WRONG}
+
+
+def changed(part, *changes):
+    text = NONE[part]
+    for old, new in changes:
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    return NONE | {part: text}
+
+
+SLIPS = {
+    "class token": (
+        changed("network_macs", ("1171200", "1106400")),
+        {("network_macs", "Network total"): ["misses the class token: 16 tokens, not 17 (−64,800)"]},
+    ),
+    "scores for each head": (
+        changed(
+            "layer_macs", ("Scores: 17 * 17 * 48 = 13872", "Scores: 6 * 17 * 17 * 48 = 83232"), ("341088", "410448")
+        ),
+        {
+            ("layer_macs", "Scores"): ["counts the scores with the full width for each head (+69,360)"],
+            ("layer_macs", "Total"): ["follows from Scores"],
+        },
+    ),
+    "scores for one head": (
+        changed("layer_macs", ("Scores: 17 * 17 * 48 = 13872", "Scores: 17 * 17 * 8 = 2312"), ("341088", "329528")),
+        {
+            ("layer_macs", "Scores"): ["counts the scores for one head of 6 (−11,560)"],
+            ("layer_macs", "Total"): ["follows from Scores"],
+        },
+    ),
+    "hidden bias": (
+        changed("layer_parameters", ("48 * 96 + 96 = 4704", "48 * 96 = 4608"), ("18960", "18864")),
+        {
+            ("layer_parameters", "Fc1"): ["misses the bias of the MLP's first layer (−96)"],
+            ("layer_parameters", "Total"): ["follows from Fc1"],
+        },
+    ),
+    "one projection of three": (
+        changed("layer_parameters", ("3 * (48^2 + 48) = 7056", "48^2 + 48 = 2352"), ("18960", "14256")),
+        {
+            ("layer_parameters", "Q, K, V"): ["counts one of query, key and value, not three (−4,704)"],
+            ("layer_parameters", "Total"): ["follows from Q, K, V"],
+        },
+    ),
+    "output projection": (
+        changed("layer_macs", ("Output projection: 17 * 48 * 48 = 39168\n", ""), ("341088", "301920")),
+        {("layer_macs", "Total"): ["no row counts output projection"]},
+    ),
+    "hidden width": (
+        changed("layer_macs", ("17 * 48 * 96 = 78336", "17 * 48 * 192 = 156672"), ("341088", "419424")),
+        {
+            ("layer_macs", "Fc1"): [
+                "takes the hidden width for both sides of the MLP's first layer (+78,336)",
+                "takes 4 × 48 for the width of the MLP's hidden layer, 96 (+78,336)",
+            ],
+            ("layer_macs", "Total"): ["follows from Fc1"],
+        },
+    ),
+    "two explanations": (
+        changed("network_parameters", ("67594", "67546")),
+        {
+            ("network_parameters", "Network total"): [
+                "misses the class token, or misses the bias of the patch projection, or counts scale or shift of the "
+                "last LayerNorm, not both, or misses the position of the class token (−48)"
+            ]
+        },
+    ),
+    "swapped digits": (
+        changed("network_macs", ("1171200", "1711200")),
+        {("network_macs", "Network total"): ["swaps two digits of 1,171,200 (+540,000)"]},
+    ),
+    "arithmetic": (
+        changed("layer_macs", ("17 * 96 * 48 = 78336", "17 * 96 * 48 = 78436")),
+        {
+            ("layer_macs", "Fc2"): ["the formula as written gives 78,336"],
+            ("layer_macs", "Total"): ["the rows above add up to 341,188"],
+        },
+    ),
+    "percentage": (
+        changed("results", ("Class 3: 83.00%", "Class 3: 38.00%")),
+        {("results", "Dress"): ["830 of 1,000 is another share"]},
+    ),
+    "sum of the classes": (
+        changed("results", ("84.50% (8450/10000)", "85.40% (8540/10000)")),
+        {("results", "sum of the classes"): ["the overall accuracy is not that of its classes"]},
+    ),
+    "name of a dimension": (
+        changed("layer_macs", ("Scores: 17", "Scores: seq_len * seq_len * head_dim = 17")),
+        {("layer_macs", "the name head_dim"): ["in Scores: the width of a head is 8, and 48 is the width of a token"]},
+    ),
+}
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_each_slip_is_named_and_nothing_else_is_wrong(slip):
+    texts, expected = SLIPS[slip]
+    found = wrong(checked(**texts))
+    assert found.keys() == expected.keys()
+    for claim, why in expected.items():
+        assert why is None or list(found[claim]) == why
+
+
+def test_a_report_without_slips_is_right():
+    claims = checked(**NONE)
+    assert {claim.verdict for claim in claims} == {Verdict.RIGHT}
+    assert len(claims) == 7 + 7 + 1 + 1 + 13
+
+
+def test_other_conventions_are_no_slips():
+    tools = {
+        "fvcore": "1.17 M",
+        "FlopCounterMode": "2,342,400 FLOPs",
+        "thop": f"({1171200 - 2 * 3 * 13872 + 4 * (6 * 17 + 1) * 48}.0, 66730.0)",
+    }
+    claims = checked(tools=tools, layer_macs="Total: 682,176", network_parameters="Total: 66,730")
+    assert wrong(claims) == {}
+    why = {claim.name: claim.why for claim in claims}
+    assert why["FlopCounterMode, flops"] == (
+        "counts FLOPs, two for each MAC (+1,171,200)",
+        "counts a batch of 2 images (+1,171,200)",
+    )
+    assert why["thop, MACs"][0].endswith("as thop counts")
+    assert why["Total"] == ("misses the class token and the positions (−864) — as thop and torchsummary count",)
+
+
+PASTED = {
+    "wrapped lines": "Linear-1\n    [-1, 16, 48]    9,264\nA_Very_Long_Name_Of_A_Layer-2\n   [-1, 17, 48]   0\n",
+    "no shapes": "Linear-1    9,264\nLayerNorm-2    96\n",
+    "other spacing": "Linear-1\t[-1,16,48]\t9264\n   LayerNorm-2   [ -1 , 17 , 48 ]  96   \n",
+    "non-breaking spaces and Windows line ends": "Linear-1\u00a0[-1, 16, 48]\u00a09\u202f264\r\nNorm-2 [-1, 17, 48] 96\r\n",
+    "torchinfo": "├─Linear: 1-1  [1, 16, 48]  9,264\n│  └─LayerNorm: 2-1 [1, 17, 48] 96\n├─GELU: 1-2 [1, 17, 96] --\n",
+    "a convolution and a fused projection": "Conv2d-1 [-1, 48, 4, 4] 9,264\nLinear-2 [-1, 17, 144] 7,056\n",
+}
+
+
+@pytest.mark.parametrize("form", PASTED)
+def test_a_summary_is_read_as_it_is_pasted(form):
+    claims = checked(summary=PASTED[form] + "Total params: 67,594\n")
+    verdicts = {claim.name: claim.verdict for claim in claims if claim.name != "sum of the rows"}
+    assert verdicts == {"rows": Verdict.RIGHT, "total parameters": Verdict.RIGHT}
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ("Linear-1 [-1, 17, 96] 4,608", "misses the bias of the MLP's first layer (−96)"),
+        ("LayerNorm-1 [-1, 16, 48] 96", "the class token is missing"),
+        ("Linear-1 [-1, 17, 50] 2,450", "no Linear of this network is 50 wide; the widths are 10, 48, 96"),
+        ("Linear-1 [-1, 17, 48] 9,264", None),  # the patch projection of a token too many
+    ],
+)
+def test_a_wrong_row_of_a_summary_is_named(row, why):
+    found = wrong(checked(summary=row))
+    assert why is None or [*found.values()] == [(why,)]
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "name"),
+    [
+        ("Accuracy of Shirt : 71 % (700/1000)", "Shirt"),
+        ("| T-shirt/top | 80,0 % | 70 / 1000 |", "T-shirt/top"),
+        ("6: 0.71 (700/1000)", "Shirt"),
+        ("Class 6: 70.00 % (700/999)", "Shirt"),
+        ("Class 6: 120.00 %", "Shirt"),
+        ("accuracy: 85.17% (8516/10000)", "overall"),
+        ("test acc 0.8517\r\nTest\u00a0loss: -0.4", None),
+    ],
+)
+def test_results_are_read_as_they_are_printed(lines, name):
+    found = wrong(checked(results=lines))
+    assert {claim for _, claim in found} == ({name} if name else set())
+
+
+@pytest.mark.parametrize(
+    ("printed", "why"),
+    [
+        ("Computational complexity: 1.17 MMac\nNumber of parameters: 67.59 k", None),
+        ("macs=1171200 params=67594", None),
+        ("Total mult-adds (M): 1.17\nTotal params: 67,594", None),
+        ("1.1712e+06 MACs", None),
+        ("FLOPs: 1.106M", "misses the class token: 16 tokens, not 17 (−64,800)"),
+    ],
+)
+def test_what_tools_print_is_read(printed, why):
+    found = wrong(checked(tools={"some tool": printed}))
+    assert [*found.values()] == ([(why,)] if why else [])
+
+
+def test_rows_of_a_markdown_table_are_read():
+    table = LAYER_MACS.replace(": ", " | ").replace(" = ", " | ").replace("117504", "117,504").replace("*", "×")
+    assert wrong(checked(layer_macs="| Row | Formula | MACs |\n|---|---|---|\n" + table)) == {}
+
+
+def command(*arguments):
+    return subprocess.run(
+        [sys.executable, paths.ROOT / "tools" / "check.py", *arguments],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+
+
+BAD = {
+    "heads": ("network: {embed_dim: 64, num_heads: 5}", "embed_dim is 64, but has to be a multiple of num_heads=5."),
+    "dimension": ("network: {width: 64}", "setting is 'width', but has to be one of"),
+    "part": ("macs: 5", "setting is 'macs', but has to be one of"),
+    "bomb": ("a: &a [x, x]\nb: &b [*a, *a]\n", "aliases (*name) are not allowed"),
+    "paste": (
+        "summary: |\n" + "  Linear-1 [-1, 16, 48] 9,264\n" * 200_000,
+        "bytes, but has to have at most 1,000,000.",
+    ),
+    "list": ("- 1", "but has to hold network, results"),
+    "text": ("network: small", "network is 'small', but has to be"),
+    "binary": ("\0", "is not valid YAML"),
+    "indentation": ("summary: |\n      Layer\n  Linear-1 9,264\n", "is not valid YAML"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_file_that_is_no_homework_gets_one_sentence(kind, tmp_path):
+    text, sentence = BAD[kind]
+    file = tmp_path / "mine.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match="mine") as error:
+        homework.read(file)
+    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_command_checks_one_file_or_a_folder(tmp_path):
+    (tmp_path / "right.yaml").write_text("tools: {thop: '9983872.0'}", encoding="utf-8")
+    one = command(tmp_path / "right.yaml")
+    assert (one.returncode, one.stdout.splitlines()[-1].rpartition(": ")[2]) == (0, "1 right under another convention")
+    (tmp_path / "wrong.yaml").write_text("tools: {thop: '9983871'}", encoding="utf-8")
+    (tmp_path / "broken.yaml").write_text("tools: 5", encoding="utf-8")
+    folder = command(tmp_path)
+    assert folder.returncode == 1
+    _, broken, right, false = folder.stdout.splitlines()
+    assert "tools is 5, but has to be" in broken
+    assert right.split()[1:] == ["0", "1", "0", "0"]
+    assert false.split()[1:5] == ["1", "0", "0", "0"]
+    data = json.loads(command(tmp_path, "--json").stdout)
+    assert [*data.values()][2]["claims"][0]["verdict"] == "wrong"
+    missing = command(tmp_path / "no.yaml")
+    assert (missing.returncode, missing.stdout) == (1, "")
+    assert "no.yaml', but has to be a homework's YAML file or a folder of them" in missing.stderr
+
+
+def test_the_homework_of_this_report_has_its_known_slips():
+    claims = report.check(homework.REPORTED)
+    assert wrong(claims).keys() == {("layer_macs", "the name head_dim"), ("layer_macs", "the name embed_dim")}
+    conventions = {(claim.where, claim.value) for claim in claims if claim.verdict is Verdict.CONVENTION}
+    assert conventions == {
+        ("summary", "201,802"),
+        ("tools", "9983872.0"),
+        ("tools", "201290.0"),
+        ("layer_parameters", "128"),
+        ("layer_parameters", "49984"),
+    }
+
+
+def test_a_check_does_not_import_pytorch():
+    code = (
+        "import sys; from vitlib import homework; from vitlib.checking import report; "
+        "report.check(homework.REPORTED); print('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"

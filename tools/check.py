@@ -1,0 +1,86 @@
+"""Check a homework, or a folder of them: what is right, right under another convention, or wrong; make runs this.
+
+The status is 0 if nothing is wrong, otherwise 1. docs/check.md says what a homework's file holds.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from command import UserError, exit_on_user_error
+
+from vitlib import homework, paths
+from vitlib.checking import report
+from vitlib.checking.claims import Claim, Verdict
+
+
+def files(given: str) -> list[Path]:
+    """Return the files to check; raises UserError if there are none."""
+    path = Path(given).expanduser()
+    if given and path.is_file():
+        return [path]
+    found = sorted(p for p in path.glob("*") if p.suffix in (".yaml", ".yml") and p.is_file()) if given else []
+    if not found:
+        raise UserError(
+            f"HOMEWORK is {given!r}, but has to be a homework's YAML file or a folder of them (docs/check.md)."
+        )
+    return found
+
+
+def checked(path: Path) -> list[Claim] | str:
+    """Return the claims of a file with their verdicts, or a sentence if it is no homework."""
+    try:
+        return report.check(homework.read(path.resolve()))
+    except ValueError as error:
+        return str(error)
+
+
+def wrong(found: list[Claim] | str) -> bool:
+    """Return whether a file cannot be read or makes a wrong claim."""
+    return isinstance(found, str) or any(claim.verdict is Verdict.WRONG for claim in found)
+
+
+def table(checks: dict[str, list[Claim] | str]) -> str:
+    """Return a line a file: how many claims have each verdict, and the first that is wrong."""
+    width = max(map(len, checks))
+    lines = [f"{'file':{width}}  wrong  convention  unchecked  right  first wrong claim"]
+    for name, found in checks.items():
+        if isinstance(found, str):
+            lines.append(f"{name:{width}}  {found}")
+            continue
+        numbers = [sum(claim.verdict is verdict for claim in found) for verdict in report.ORDER]
+        first = next((f"{c.where}, {c.name}: {c.value}" for c in found if c.verdict is Verdict.WRONG), "")
+        row = "{:5}  {:10}  {:9}  {:5}".format(*numbers)
+        lines.append(f"{name:{width}}  {row}  {first}".rstrip())
+    return "\n".join(lines)
+
+
+def as_json(checks: dict[str, list[Claim] | str]) -> dict[str, Any]:
+    """Return by file its claims, or the error."""
+    return {name: {"error": f} if isinstance(f, str) else {"claims": report.as_json(f)} for name, f in checks.items()}
+
+
+def main() -> None:
+    """Check what the command line names and print the verdicts."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("homework", help="a homework's YAML file, or a folder of them")
+    parser.add_argument("--json", action="store_true", help="print JSON, by file")
+    arguments = parser.parse_args()
+    with exit_on_user_error():
+        checks = {paths.relative(path): checked(path) for path in files(arguments.homework)}
+        if arguments.json:
+            print(json.dumps(as_json(checks), indent=1, ensure_ascii=False))
+        elif len(checks) > 1 or Path(arguments.homework).expanduser().is_dir():
+            print(table(checks))
+        else:
+            ((name, found),) = checks.items()
+            if isinstance(found, str):
+                raise UserError(found)
+            print(f"{report.text(found)}\n\n{name}: {report.summary(found)}")
+        sys.exit(any(map(wrong, checks.values())))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Names of dimensions in formulas: what each may stand for, and whether the number in its place agrees."""
+
+import ast
+from collections.abc import Iterator
+from itertools import pairwise
+
+from vitlib import printed
+from vitlib.checking.claims import Claim, Verdict
+from vitlib.config import ViTConfig
+from vitlib.counting import terms
+from vitlib.printed import HandRow
+
+SYMBOLS = {
+    "N": "the number of tokens",
+    "D": "the width of a token",
+    "K": "the width of a head",
+    "F": "the width of the MLP's hidden layer",
+    "H": "the number of heads",
+    "M": "the number of patches",
+    "P": "the side of a patch",
+    "C": "the number of channels",
+    "Y": "the number of classes",
+    "L": "the number of encoder layers",
+}
+MEANINGS = {  # what a name in a formula may stand for
+    "N": "seq_len sequence_length seq_length num_tokens n_tokens tokens seq",
+    "D": "embed_size embed_dim embedding_dim emb_dim emb_size d_model model_dim dim hidden_size hidden_dim width",
+    "K": "head_dim d_head dim_head head_size d_k d_v",
+    "F": "mlp_dim mlp_size mlp_hidden ff_dim d_ff dim_feedforward hidden_dim intermediate_size",
+    "H": "num_heads n_heads heads n_head",
+    "M": "num_patches n_patches patches",
+    "P": "patch_size patch",
+    "C": "channels in_channels num_channels",
+    "Y": "num_classes n_classes classes",
+    "L": "num_layers n_layers layers depth",
+}
+
+
+BATCH = "batch_size batch bs"  # every count is for one image
+
+
+def values(config: ViTConfig) -> dict[str, int]:
+    """Return the value of each name that can stand for one dimension only."""
+    sizes = terms.dimensions(config)
+    known = _meanings()
+    return dict.fromkeys(BATCH.split(), 1) | {n: sizes[found[0]] for n, found in known.items() if len(found) == 1}
+
+
+def _meanings() -> dict[str, list[str]]:
+    """Return by name the symbols that it may stand for."""
+    names = {name for listed in MEANINGS.values() for name in listed.split()}
+    return {name: [symbol for symbol, listed in MEANINGS.items() if name in listed.split()] for name in sorted(names)}
+
+
+def check(config: ViTConfig, section: str, rows: list[HandRow]) -> Iterator[Claim]:
+    """Check that each name in a formula stands for its own dimension, by the numbers put in its place."""
+    sizes, known = terms.dimensions(config), _meanings()
+    found: dict[tuple[str, int], dict[str, None]] = {}  # the rows in order
+    for row in rows:
+        trees = [printed.parse(text) for text in row.products]
+        for formula, numbers in pairwise(trees):
+            for name, number in _pairs(formula, numbers):
+                own = [sizes[symbol] for symbol in known.get(name.lower(), ())]
+                if own and number not in own:
+                    found.setdefault((name, number), {})[row.name] = None
+    for (name, number), where in found.items():
+        symbol = known[name.lower()][0]
+        why = f"in {', '.join(where)}: {SYMBOLS[symbol]} is {sizes[symbol]}"
+        other = next((text for other, text in SYMBOLS.items() if sizes[other] == number), None)
+        if other:
+            why += f", and {number} is {other}"
+        yield Claim(section, f"the name {name}", str(number), Verdict.WRONG, str(sizes[symbol]), (why,))
+
+
+def _pairs(formula: ast.expr | None, numbers: ast.expr | None) -> Iterator[tuple[str, int]]:
+    """Yield each name of a formula with the number in its place in the same formula with numbers."""
+    if isinstance(formula, ast.Name):
+        value = printed.value(numbers)
+        if value is not None and value.denominator == 1:
+            yield formula.id, int(value)
+    elif isinstance(formula, ast.BinOp) and isinstance(numbers, ast.BinOp) and type(formula.op) is type(numbers.op):
+        yield from _pairs(formula.left, numbers.left)
+        yield from _pairs(formula.right, numbers.right)

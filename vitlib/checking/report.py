@@ -1,0 +1,52 @@
+"""The check of a homework as text, as JSON, and of many as a table."""
+
+import textwrap
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from vitlib.checking import counts, hand_counts, results
+from vitlib.checking.claims import Claim, Verdict
+from vitlib.homework import Homework
+
+ORDER = (Verdict.WRONG, Verdict.CONVENTION, Verdict.UNCHECKED, Verdict.RIGHT)
+
+
+def check(homework: Homework) -> list[Claim]:
+    """Check every claim of a homework, in the order of its file."""
+    return [*results.check(homework), *counts.check(homework), *hand_counts.check(homework)]
+
+
+def summary(claims: Iterable[Claim]) -> str:
+    """Return how many claims have each verdict, such as ``2 wrong, 20 right``."""
+    number = Counter(claim.verdict for claim in claims)
+    return ", ".join(f"{number[verdict]} {verdict}" for verdict in ORDER if number[verdict]) or "no claims"
+
+
+def text(claims: list[Claim], width: int = 100) -> str:
+    """Return the verdicts as lines: what is wrong first, with the reasons, and last what is right, by name."""
+    lines = []
+    for verdict in ORDER[:-1]:
+        chosen = [claim for claim in claims if claim.verdict is verdict]
+        lines += ["", verdict.capitalize()] if chosen else []
+        for claim in chosen:
+            exact = f", exact: {claim.exact}" if claim.exact else ""
+            lines += _wrapped(f"{claim.where}, {claim.name}: {claim.value}{exact}", width, 2)
+            for i, why in enumerate(claim.why):
+                lines += _wrapped(f"{'or ' if i else ''}{why}", width, 4)
+    right = [claim for claim in claims if claim.verdict is Verdict.RIGHT]
+    lines += ["", "Right"] if right else []
+    for where in dict.fromkeys(claim.where for claim in right):
+        lines += _wrapped(f"{where}: {'; '.join(claim.name for claim in right if claim.where == where)}", width, 2)
+    lines += [line for claim in right for why in claim.why for line in _wrapped(f"{claim.name}: {why}", width, 2)]
+    return "\n".join(lines).strip("\n")
+
+
+def _wrapped(sentence: str, width: int, indent: int) -> list[str]:
+    return textwrap.wrap(sentence, width, initial_indent=" " * indent, subsequent_indent=" " * (indent + 4))
+
+
+def as_json(claims: Iterable[Claim]) -> list[dict[str, Any]]:
+    """Return the claims as JSON holds them."""
+    return [asdict(claim) for claim in claims]

@@ -1,0 +1,117 @@
+"""Check the results of a training: whether they agree with each other, and where they lie among our own runs."""
+
+import csv
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+
+from vitlib import paths, printed
+from vitlib.checking.claims import Claim, Verdict
+from vitlib.config import CLASSES, ViTConfig
+from vitlib.homework import Homework
+from vitlib.printed import Number, Results, Share
+
+IMAGES_OF_A_CLASS = 1000  # of Fashion-MNIST's test set
+RUNS = paths.ROOT / "studies" / "results" / "seeds-epochs.csv"  # a plain loop, an epoch of a seed a row
+
+
+def check(homework: Homework) -> Iterator[Claim]:
+    """Check the loss, each accuracy and what they add up to."""
+    found = printed.results(homework.results, CLASSES)
+    if homework.results.strip() and not (found.loss or found.classes or found.overall):
+        yield Claim("results", "results", homework.results.strip()[:40], Verdict.UNCHECKED, why=(NOTHING_READ,))
+    if found.loss:
+        yield _loss(found.loss)
+    shares = [(CLASSES[label] if label in range(10) else f"class {label}", s) for label, s in found.classes.items()]
+    for name, share in shares:
+        yield _share(name, share, IMAGES_OF_A_CLASS)
+    if found.overall:
+        yield _share("overall", found.overall, IMAGES_OF_A_CLASS * len(CLASSES))
+        if len(found.classes) == len(CLASSES):
+            yield _sum_of_classes(found, found.overall)
+        if homework.network == ViTConfig():
+            yield from _among_our_runs(found)
+
+
+NOTHING_READ = "no line says loss or accuracy; write one such as: Test Accuracy of Class 0: 83.90% (839/1000)"
+
+
+def _loss(loss: Number) -> Claim:
+    guessing = math.log(len(CLASSES))
+    if loss.value > 0:
+        remark = () if loss.value < guessing else (f"guessing has a loss of {guessing:.4f} nats",)
+        return Claim("results", "loss", loss.text, Verdict.RIGHT, why=remark)
+    return Claim("results", "loss", loss.text, Verdict.WRONG, "above 0", ("a mean cross-entropy is positive",))
+
+
+def _share(name: str, share: Share, images: int) -> Claim:
+    """Check that per cent and counts agree, and that the counts can be."""
+    value = " ".join(share.line.split())
+    claim = ("results", name, value)
+    if share.right is None or share.total is None:
+        if share.percent and share.percent.value > 100:
+            return Claim(*claim, Verdict.WRONG, "at most 100 %")
+        return Claim(*claim, Verdict.RIGHT, why=() if share.percent else ("no counts to compare it with",))
+    if share.total == 0 or share.right > share.total:
+        return Claim(
+            *claim, Verdict.WRONG, f"at most {share.total:,} right", ("more answers are right than there are images",)
+        )
+    if share.total != images:
+        why = f"the test set has {images:,} images{' of each class' * (images == IMAGES_OF_A_CLASS)}"
+        return Claim(*claim, Verdict.WRONG, f"{share.right:,}/{images:,}", (why,))
+    percent = Fraction(100 * share.right, share.total)
+    if share.percent and abs(share.percent.value - percent) > share.percent.tolerance:
+        return Claim(
+            *claim, Verdict.WRONG, f"{float(percent):.2f} %", (f"{share.right:,} of {share.total:,} is another share",)
+        )
+    return Claim(*claim, Verdict.RIGHT)
+
+
+def _sum_of_classes(found: Results, overall: Share) -> Claim:
+    """Check that the classes add up to the overall accuracy."""
+    shares = list(found.classes.values())
+    claim = ("results", "sum of the classes")
+    if overall.right is not None and all(share.right is not None for share in shares):
+        right = sum(share.right or 0 for share in shares)
+        value, agrees, wanted = f"{overall.right:,}", right == overall.right, f"{right:,}"
+    else:
+        parts = [_percent(share) for share in shares]
+        mean = sum((part for part, _ in parts), Fraction(0)) / len(parts)
+        stated, tolerance = _percent(overall)
+        value, wanted = f"{float(stated):g} %", f"{float(mean):.2f} %"
+        agrees = abs(mean - stated) <= tolerance + sum((part for _, part in parts), Fraction(0)) / len(parts)
+    if agrees:
+        return Claim(*claim, value, Verdict.RIGHT)
+    return Claim(*claim, value, Verdict.WRONG, wanted, ("the overall accuracy is not that of its classes",))
+
+
+def _percent(share: Share) -> tuple[Fraction, Fraction]:
+    """Return an accuracy in per cent, and by how much it may be off."""
+    if share.right is not None and share.total:
+        return Fraction(100 * share.right, share.total), Fraction(0)
+    return (share.percent.value, share.percent.tolerance) if share.percent else (Fraction(0), Fraction(100))
+
+
+def _among_our_runs(found: Results) -> Iterator[Claim]:
+    """Say where the overall accuracy, and the loss, lie among runs of a plain loop with this network."""
+    if not found.overall:
+        return
+    percent, loss = float(_percent(found.overall)[0]), float(found.loss.value) if found.loss else None
+    for epochs, runs in _our_runs().items():
+        accuracies, losses = zip(*runs, strict=True)
+        if min(accuracies) <= percent <= max(accuracies) and (loss is None or min(losses) <= loss <= max(losses)):
+            below = sum(run < percent for run in accuracies)
+            span = f"{min(accuracies):.2f} to {max(accuracies):.2f} %"
+            why = f"after {epochs} epochs of a plain loop, {below} of our {len(runs)} runs lie below ({span})"
+            yield Claim("results", "among our runs", f"{percent:.2f} %", Verdict.RIGHT, why=(why,))
+
+
+def _our_runs() -> dict[int, list[tuple[float, float]]]:
+    """Return by number of epochs the test accuracy, in per cent, and the test loss of each run."""
+    runs: dict[int, list[tuple[float, float]]] = {}
+    with RUNS.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            right = sum(map(int, row["test_correct"].strip("[]").split(",")))
+            percent = 100 * right / (IMAGES_OF_A_CLASS * len(CLASSES))
+            runs.setdefault(int(row["epoch"]), []).append((percent, float(row["test_loss"])))
+    return runs
