@@ -182,14 +182,14 @@ def test_other_conventions_are_no_slips():
         "counts a batch of 2 images (+1,171,200)",
     )
     assert why["thop, MACs"][0].endswith("as thop counts")
-    assert why["Total"] == ("misses the class token and the positions (−864) — as thop and torchsummary count",)
+    assert why["Total"] == ("misses the class token and the positions (−864), as thop and torchsummary count",)
 
 
 PASTED = {
     "wrapped lines": "Linear-1\n    [-1, 16, 48]    9,264\nA_Very_Long_Name_Of_A_Layer-2\n   [-1, 17, 48]   0\n",
     "no shapes": "Linear-1    9,264\nLayerNorm-2    96\n",
     "other spacing": "Linear-1\t[-1,16,48]\t9264\n   LayerNorm-2   [ -1 , 17 , 48 ]  96   \n",
-    "non-breaking spaces and Windows line ends": "Linear-1\u00a0[-1, 16, 48]\u00a09\u202f264\r\nNorm-2 [-1, 17, 48] 96\r\n",
+    "other spaces and Windows line ends": "Linear-1\u00a0[-1, 16, 48]\u00a09\u202f264\r\nNorm-2 [-1, 17, 48] 96\r\n",
     "torchinfo": "├─Linear: 1-1  [1, 16, 48]  9,264\n│  └─LayerNorm: 2-1 [1, 17, 48] 96\n├─GELU: 1-2 [1, 17, 96] --\n",
     "a convolution and a fused projection": "Conv2d-1 [-1, 48, 4, 4] 9,264\nLinear-2 [-1, 17, 144] 7,056\n",
 }

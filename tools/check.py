@@ -54,7 +54,7 @@ def table(checks: dict[str, list[Claim] | str]) -> str:
         first = next((f"{c.where}, {c.name}: {c.value}" for c in found if c.verdict is Verdict.WRONG), "")
         row = "{:5}  {:10}  {:9}  {:5}".format(*numbers)
         lines.append(f"{name:{width}}  {row}  {first}".rstrip())
-    return "\n".join(lines)
+    return report.printable("\n".join(lines))
 
 
 def as_json(checks: dict[str, list[Claim] | str]) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The check of a homework as text, as JSON, and of many as a table."""
 
+import html
+import re
 import textwrap
 from collections import Counter
 from collections.abc import Iterable
@@ -40,7 +42,30 @@ def text(claims: list[Claim], width: int = 100) -> str:
     for where in dict.fromkeys(claim.where for claim in right):
         lines += _wrapped(f"{where}: {'; '.join(claim.name for claim in right if claim.where == where)}", width, 2)
     lines += [line for claim in right for why in claim.why for line in _wrapped(f"{claim.name}: {why}", width, 2)]
-    return "\n".join(lines).strip("\n")
+    return printable("\n".join(lines).strip("\n"))
+
+
+def printable(text: str) -> str:
+    """Return text without the control characters that could steer a terminal."""
+    return "".join(character for character in text if character.isprintable() or character == "\n")
+
+
+def rows(claims: Iterable[Claim]) -> list[list[str]]:
+    """Return the claims that are not right, the wrong ones first, as cells of a Markdown table."""
+    return [
+        [
+            f"`{c.where}`: {_escaped(f'{c.name}: {c.value}')}",
+            c.exact,
+            f"**{c.verdict}**: {_escaped('; or '.join(c.why))}",
+        ]
+        for c in sorted(claims, key=lambda claim: ORDER.index(claim.verdict))
+        if c.verdict is not Verdict.RIGHT
+    ]
+
+
+def _escaped(cell: str) -> str:
+    """Return text that Markdown and HTML show as it is."""
+    return re.sub(r"([\\`*_|$\[\]{}])", r"\\\1", html.escape(cell, quote=False))
 
 
 def _wrapped(sentence: str, width: int, indent: int) -> list[str]:

@@ -47,7 +47,7 @@ class Explanation:
         """Words and numbers, such as ``misses the class token (−64)``."""
         steps = "; ".join(f"{step.text} ({signed(step.change)})" for step in self.steps)
         verb = "count" if len(self.tools) > 1 else "counts"
-        return f"{steps} — as {' and '.join(self.tools)} {verb}" if self.tools and steps else steps
+        return f"{steps}, as {' and '.join(self.tools)} {verb}" if self.tools and steps else steps
 
 
 def signed(change: Fraction) -> str:

@@ -96,7 +96,7 @@ def to_csv(head: Sequence[str], rows: Iterable[Row]) -> str:
     def plain(value: object) -> str:
         if isinstance(value, float):
             return f"{value:.0f}" if value.is_integer() else f"{value:.6g}"
-        return re.sub(r"\{doc\}|\*\*|[`$]", "", str(value))
+        return re.sub(r"\{doc\}|\*\*|[`$]|\\(?=[_*|])", "", str(value))
 
     written = StringIO()
     csv.writer(written, lineterminator="\n").writerows([plain(value) for value in row] for row in [head, *rows])
