@@ -188,21 +188,17 @@ def _one(claim: Number, target: Target) -> Iterator[Explanation]:
     yield from _fitting(claim, target, chosen)
     yield from _fitting(claim, target, ((swap, (), None) for swap in target.swaps))
     yield from _fitting(claim, target, ((None, (), scale) for scale in target.scales))
-    yield from _batches(claim, target)
+    yield from _batches(claim, target, ())
 
 
-def _batches(claim: Number, target: Target) -> Iterator[Explanation]:
-    """Explain a count for several images, by the exact convention or a tool's."""
-    for term in (None, *(term for term in target.terms if term.tools)):
-        chosen = (term,) if term else ()
-        count = target.count(chosen, target.values)
-        whole = target.kind == "macs" and not (target.rows or target.layer)
-        if whole and claim.exact and count > 0 and claim.exact % count == 0:
-            images = claim.exact // count
-            if images in BATCHES:
-                one = target.explanation(None, chosen, None)
-                batch = Step(f"counts a batch of {images:,} images", Fraction(claim.exact - count), False)
-                yield Explanation(one.exact, (*one.steps, batch), one.tools)
+def _batches(claim: Number, target: Target, chosen: tuple[Term, ...]) -> Iterator[Explanation]:
+    """Explain a count of the network's MACs for several images."""
+    count = target.count(chosen, target.values)
+    whole = target.kind == "macs" and not (target.rows or target.layer)
+    if whole and claim.exact and count > 0 and claim.exact % count == 0 and claim.exact // count in BATCHES:
+        one = target.explanation(None, chosen, None)
+        batch = Step(f"counts a batch of {claim.exact // count:,} images", Fraction(claim.exact - count), False)
+        yield Explanation(one.exact, (*one.steps, batch), one.tools)
 
 
 def _digits(claim: Number, target: Target) -> Iterator[Explanation]:
@@ -243,7 +239,10 @@ def _two(claim: Number, target: Target) -> Iterator[Explanation]:
         yield from ((None, (term,), scale) for term in target.terms for scale in target.scales)
         yield from ((swap, (), scale) for swap in target.swaps for scale in target.scales)
 
-    return _fitting(claim, target, choices())
+    yield from _fitting(claim, target, choices())
+    for term in target.terms:
+        if term.tools:
+            yield from _batches(claim, target, (term,))
 
 
 def _three(claim: Number, target: Target) -> Iterator[Explanation]:
