@@ -1,8 +1,8 @@
 """A small Vision Transformer on Fashion-MNIST: its model, training, evaluation and cost.
 
-The core is `config`, `model`, `data`, `cost`, `evaluate`, `runs`, `homework`, `paths`, `printed`, `yaml_file`. `training`
-builds on it, then `studies` and `report`. `counting` holds what other tools count, `checking` the check of a homework.
-Imports go only in that direction.
+The core is `config`, `model`, `data`, `cost`, `evaluate`, `runs`, `homework`, `paths`, `printed` and `yaml_file`.
+`training` builds on it, then `studies` and `report`. `counting` holds what other tools count, `checking` the check of a
+homework. Imports go only in that direction.
 """
 
 from importlib import import_module
