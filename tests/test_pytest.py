@@ -30,7 +30,8 @@ def test_tests_of_a_kind_run_on_request_and_the_summary_names_the_command():
 
 
 def test_several_workers_share_the_tests_and_name_what_is_left_out():
-    status, output = pytest_output("-n", "2", "tests/test_cluster.py", "tests/test_config.py", "-k", "digest or study")
+    tests = ("tests/test_cluster.py", "tests/test_config.py", "book/check.ipynb")  # a page needs all its cells
+    status, output = pytest_output("-n", "2", "--nbval", *tests, "-k", "digest or study or check")
     assert status == 0, output
     assert " passed" in output
     assert "(make test-cluster)." in output
