@@ -104,14 +104,18 @@ class Target:
 
     @cached_property
     def swaps(self) -> tuple[Swap, ...]:
-        """The exchanges of a dimension that change this count, and are not the same as a term."""
-        exact = terms.add(*self.counted.values())
+        """The exchanges of a dimension that change this count."""
+        return tuple(swap for swap in self.possible_swaps if self.count((), self.swapped(swap)) != self.exact)
+
+    @property
+    def possible_swaps(self) -> tuple[Swap, ...]:
+        """The exchanges that change this count for some dimensions, and are not the same as a term."""
+        exact, known = terms.add(*self.counted.values()), {(), *self._terms}
         return tuple(
             swap
             for swap in terms.SWAPS[self.kind]
             if not (self.layer and "L" in swap.symbols)
-            and self.count((), self.swapped(swap)) != self.exact
-            and terms.difference(terms.substitute(exact, swap.symbols), exact) not in self._terms
+            and terms.difference(terms.substitute(exact, swap.symbols), exact) not in known
         )
 
     @property
