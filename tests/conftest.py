@@ -1,13 +1,14 @@
 """What several tests share."""
 
 import os
+import subprocess
 
 import matplotlib as mpl
 import pytest
 import torch
 from filelock import FileLock
 
-from vitlib import TrainConfig, ViTConfig, data
+from vitlib import TrainConfig, ViTConfig, data, train
 
 NEEDS_GPU = [
     pytest.mark.gpu,
@@ -16,6 +17,28 @@ NEEDS_GPU = [
 
 mpl.use("Agg")  # whatever MPLBACKEND says
 TINY = ViTConfig(patch_size=14, embed_dim=8, depth=2, num_heads=2, mlp_ratio=2)
+SILENT = {"device": "cpu", "compiled": False, "progress": lambda _: None}
+
+
+def eagerly(config, run_dir, **options):
+    """Train on the CPU without compilation and without words."""
+    return train(config, run_dir, **SILENT | options)
+
+
+def weights(run):
+    return (run.path / "model.safetensors").read_bytes()
+
+
+def result(run):
+    """Return what has to be the same, bit for bit, however often a run was interrupted."""
+    timed = ("seconds", "images_per_second")
+    return weights(run), [{k: v for k, v in row.items() if k not in timed} for row in run.history], run.metrics
+
+
+def git(folder, *arguments):
+    """Return what git prints in a folder; it commits as nobody."""
+    command = ["git", "-C", folder, "-c", "user.name=nobody", "-c", "user.email=nobody@example.org", *arguments]
+    return subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
 
 
 @pytest.fixture(autouse=True, scope="package")

@@ -9,6 +9,7 @@ from pathlib import Path
 import install
 import pytest
 
+from tests.conftest import git
 from tests.encodings_of import unspecified
 from vitlib import paths
 
@@ -185,20 +186,17 @@ def test_the_readers_settings_of_python_and_its_libraries_do_not_reach_what_make
 
 
 def test_every_text_file_and_subprocess_is_utf_8_whatever_the_locale():
-    files = subprocess.run(
-        ["git", "ls-files", "*.py"], cwd=paths.ROOT, capture_output=True, encoding="utf-8", check=True
-    )
-    found = [f"{name}:{call.lineno}" for name in files.stdout.split() for call, _ in unspecified(paths.ROOT / name)]
-    assert found == []
+    files = git(paths.ROOT, "ls-files", "*.py").split()
+    assert [f"{name}:{line}" for name in files for line in unspecified(paths.ROOT / name)] == []
 
 
 def test_a_checkout_with_the_line_ends_of_windows_has_those_of_unix(tmp_path):
     for name in (".gitattributes", "tools/setup.sh", "Makefile", "runs/report/metrics.json"):
         (tmp_path / "a" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(paths.ROOT / name, tmp_path / "a" / name)
-    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "core.autocrlf=true"]
-    for command in (["init", "a"], ["-C", "a", "add", "."], ["-C", "a", "commit", "-m", "all"], ["clone", "a", "b"]):
-        subprocess.run([*git, *command], cwd=tmp_path, check=True, capture_output=True)
+    a = tmp_path / "a"
+    for folder, *command in ((a, "init"), (a, "add", "."), (a, "commit", "-m", "all"), (tmp_path, "clone", "a", "b")):
+        git(folder, "-c", "core.autocrlf=true", *command)
     for path in (tmp_path / "b").rglob("*.*"):
         assert not path.is_file() or ".git/" in str(path) or b"\r\n" not in path.read_bytes(), path
 

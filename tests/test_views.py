@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.conftest import TINY
+from tests.conftest import SILENT, TINY
 from tests.test_teacher import TEACHER
 from vitlib import TrainConfig, data, runs, train, train_seeds
 from vitlib.training import distillation, views
@@ -21,7 +21,7 @@ CONFIG = TrainConfig(
     teacher="owl", teacher_weight=1, temperature=2,
 )  # fmt: skip
 PLAIN = replace(CONFIG, flip=False, crop_padding=0, mixup=0)
-SILENT = {"compiled": False, "test": "never", "progress": lambda _: None, "device": "cpu"}
+UNTESTED = SILENT | {"test": "never"}
 CPU = torch.device("cpu")
 
 
@@ -194,12 +194,12 @@ def test_altered_answers_and_pictures_are_refused(made, folder, monkeypatch):
 
 
 def test_the_teachers_content_belongs_to_the_runs_identity(made, folder, tmp_path):
-    run = train(made, tmp_path / "run", **SILENT)
+    run = train(made, tmp_path / "run", **UNTESTED)
     other = replace(made, teacher=distillation.make("owl", replace(TEACHER, networks=1), CONFIG, ignore))
     assert other.digest != made.digest
     with pytest.raises(ValueError, match="run holds a run with teacher="):
-        train(other, tmp_path / "run", **SILENT)
-    taught = train(other, tmp_path / "other", **SILENT)
+        train(other, tmp_path / "run", **UNTESTED)
+    taught = train(other, tmp_path / "other", **UNTESTED)
     assert taught.history[-1]["train_loss"] != run.history[-1]["train_loss"]
 
 
@@ -251,8 +251,8 @@ def test_the_loss_weighs_softened_answers_against_labels_by_hand():
 
 def test_seeds_with_a_teacher_learn_together_what_each_learns_alone(made, tmp_path):
     config = replace(made, teacher_weight=0.7, precision="float32")
-    together = train_seeds(config, [0, 1], tmp_path / "together", **SILENT)
+    together = train_seeds(config, [0, 1], tmp_path / "together", **UNTESTED)
     for seed, run in zip((0, 1), together, strict=True):
-        alone = train(replace(config, seed=seed), tmp_path / f"alone-{seed}", **SILENT)
+        alone = train(replace(config, seed=seed), tmp_path / f"alone-{seed}", **UNTESTED)
         losses = [[row["train_loss"] for row in each.history] for each in (run, alone)]
         assert losses[0] == pytest.approx(losses[1], abs=5e-5)

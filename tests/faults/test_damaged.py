@@ -6,9 +6,8 @@ from dataclasses import replace
 import pytest
 import report
 
-from tests.conftest import TINY
-from tests.faults import trial
-from vitlib import TrainConfig, load_run, paths, runs, train
+from tests.conftest import TINY, eagerly, result
+from vitlib import TrainConfig, load_run, paths, runs
 from vitlib.training import checkpoint
 
 KINDS = ("truncated", "emptied", "flipped", "swapped", "removed")
@@ -31,16 +30,12 @@ def damage(path, kind, other=None):
         path.unlink()
 
 
-def train_quietly(config, folder, progress=lambda line: None):
-    return train(config, folder, device="cpu", compiled=False, progress=progress)
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """Return a folder with two finished runs, 0 and 1, that differ in their seed."""
     folder = tmp_path_factory.mktemp("finished")
     for seed in (0, 1):
-        train_quietly(replace(CONFIG, seed=seed), folder / f"{seed}")
+        eagerly(replace(CONFIG, seed=seed), folder / f"{seed}")
     return folder
 
 
@@ -55,7 +50,7 @@ def started(tmp_path_factory):
     folder = tmp_path_factory.mktemp("started")
     for seed in (0, 1):
         with pytest.raises(KeyboardInterrupt):
-            train_quietly(replace(CONFIG, seed=seed), folder / f"{seed}", stop)
+            eagerly(replace(CONFIG, seed=seed), folder / f"{seed}", progress=stop)
     return folder
 
 
@@ -69,7 +64,6 @@ def test_a_run_with_a_damaged_file_is_refused_by_the_files_name(tmp_path, finish
     assert name in str(error.value)
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_started_run_with_a_damaged_checkpoint_trains_to_the_same_result(tmp_path, started, finished, kind):
     own, other = (next(checkpoint.partial_folder(started / seed).glob("checkpoint-*")) for seed in "01")
@@ -77,7 +71,7 @@ def test_a_started_run_with_a_damaged_checkpoint_trains_to_the_same_result(tmp_p
     damage(partial / own.name, kind, other)
     if kind == "swapped":  # the other's name has the other's checksum
         (partial / own.name).rename(partial / other.name)
-    assert trial.result(train_quietly(CONFIG, tmp_path / "run")) == trial.result(load_run(finished / "0"))
+    assert result(eagerly(CONFIG, tmp_path / "run")) == result(load_run(finished / "0"))
 
 
 @pytest.mark.faults
@@ -87,7 +81,7 @@ def test_a_started_run_with_damaged_settings_is_refused(tmp_path, started, kind)
     partial = shutil.copytree(settings.parent, checkpoint.partial_folder(tmp_path / "run"))
     damage(partial / settings.name, kind, other)
     with pytest.raises(ValueError, match=str(tmp_path / "run")):
-        train_quietly(CONFIG, tmp_path / "run")
+        eagerly(CONFIG, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

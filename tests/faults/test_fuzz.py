@@ -13,8 +13,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import TINY
-from vitlib import TrainConfig, load_run, paths, runs, train
+from tests.conftest import TINY, eagerly
+from vitlib import TrainConfig, load_run, paths, runs
 
 pytestmark = pytest.mark.faults
 often = settings(
@@ -33,7 +33,7 @@ values = st.recursive(
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     config = TrainConfig(model=TINY, epochs=2, batch_size=64, train_images=128, validation_images=10)
-    return train(config, tmp_path_factory.mktemp("fuzz") / "run", device="cpu", compiled=False, progress=lambda _: None)
+    return eagerly(config, tmp_path_factory.mktemp("fuzz") / "run")
 
 
 def is_read(run, name, content):

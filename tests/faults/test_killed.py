@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import random
 import shutil
 import signal
 from dataclasses import replace
@@ -10,9 +11,9 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from tests.conftest import TINY
+from tests.conftest import TINY, eagerly, result
 from tests.faults import trial
-from vitlib import TrainConfig, load_run, paths, train
+from vitlib import TrainConfig, load_run, paths
 from vitlib.config import differences
 from vitlib.runs import read_config
 from vitlib.training import checkpoint, loop
@@ -27,7 +28,7 @@ CONFIG = TrainConfig(
 
 def train_quietly(folder, config=CONFIG):
     loop.CHECKPOINT_SECONDS = 0  # as if each epoch took minutes
-    return train(config, folder, device="cpu", compiled=False, progress=lambda line: None)
+    return eagerly(config, folder)
 
 
 def assert_whole(run_dir):
@@ -42,7 +43,7 @@ def assert_whole(run_dir):
 
 def test_a_training_that_is_killed_ends_in_the_same_weights_history_and_metrics(tmp_path):
     expected = train_quietly(tmp_path / "undisturbed")
-    seconds, moments, killed = sum(row["seconds"] for row in expected.history), trial.chance("training"), 0
+    seconds, moments, killed = sum(row["seconds"] for row in expected.history), random.Random("training"), 0
     while not (tmp_path / "run").exists():
         process = FORKED.Process(target=train_quietly, args=(tmp_path / "run",))
         process.start()
@@ -52,7 +53,7 @@ def test_a_training_that_is_killed_ends_in_the_same_weights_history_and_metrics(
         killed += process.exitcode == -signal.SIGKILL
         assert_whole(tmp_path / "run")
     assert killed > 2
-    assert trial.result(load_run(tmp_path / "run")) == trial.result(expected)
+    assert result(load_run(tmp_path / "run")) == result(expected)
 
 
 # ---- the commands around it ----------------------------------------------------------------------------------------
@@ -92,7 +93,7 @@ def test_a_make_report_that_is_killed_makes_the_same_report(tmp_path):
     assert status == 0, output
     assert "Test accuracy" in output
     check()
-    assert trial.result(load_run(run)) == trial.result(train_quietly(tmp_path / "undisturbed", SMALL))
+    assert result(load_run(run)) == result(train_quietly(tmp_path / "undisturbed", SMALL))
     assert {page.stem for page in book.glob("*.ipynb")} < {page.stem for page in (book.parent / "html").glob("*.html")}
 
 

@@ -9,17 +9,13 @@ from dataclasses import replace
 
 import pytest
 
+from tests.conftest import eagerly, result
 from tests.faults import trial
 from tests.faults.test_killed import CONFIG, TRAIN, TRAINING
-from vitlib import TrainConfig, ViTConfig, data, load_run, train
+from vitlib import TrainConfig, ViTConfig, data, load_run
 
 pytestmark = pytest.mark.faults
 on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
-
-
-def trained(folder, config=CONFIG):
-    """Return the result of an undisturbed training."""
-    return trial.result(train(config, folder, device="cpu", compiled=False, progress=lambda line: None))
 
 
 @pytest.fixture
@@ -46,7 +42,7 @@ def test_a_full_disk_gets_one_sentence_and_with_room_training_continues(tmp_path
     status, output = trial.call([*TRAINING, str(small_disk / "run")])
     assert status == 0, output
     assert "continuing" in output
-    assert trial.result(load_run(small_disk / "run")) == trained(tmp_path / "whole")
+    assert result(load_run(small_disk / "run")) == result(eagerly(CONFIG, tmp_path / "whole"))
 
 
 READ = """
@@ -145,7 +141,7 @@ def test_without_a_compiler_training_says_so_and_trains(tmp_path):
     status, output = trial.call(command, TORCH_COMPILE_DISABLE="0", **missing)
     assert status == 0, output
     assert "torch.compile does not work here" in output
-    assert trial.result(load_run(tmp_path / "run")) == trained(tmp_path / "eager", config)
+    assert result(load_run(tmp_path / "run")) == result(eagerly(config, tmp_path / "eager"))
 
 
 # ---- without a network --------------------------------------------------------------------------------

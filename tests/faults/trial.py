@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,11 +15,6 @@ import psutil
 from vitlib import data, paths
 
 PYTHON = sys.executable
-
-
-def chance(name):
-    """Return random numbers that are the same in every test run."""
-    return random.Random(name)
 
 
 def environment(**changes):
@@ -84,7 +78,7 @@ def kill_often(wanted, begin, log, lines, seconds, check, ended):
     The moment is up to `seconds` after a random number of `lines` in its log. Every second kill hits its group only,
     the others all its descendants. `ended` is called where the process came to its end first.
     """
-    moments, killed = chance(str(log)), 0
+    moments, killed = random.Random(str(log)), 0
     while killed < wanted:
         log.unlink(missing_ok=True)
         process = begin()
@@ -117,12 +111,6 @@ def wait_for(words, log, process):
     assert words in text(log), f"{process.args} ended: {text(log)}"
 
 
-def side_by_side(function, inputs):
-    """Return what a function gives for each input, two at a time."""
-    with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(function, inputs))
-
-
 def clone(folder):
     """Copy the project with an environment of its own, whose packages and data are the original's.
 
@@ -143,10 +131,3 @@ def clone(folder):
     (environment / "made-for").write_text(identity, encoding="utf-8")
     (environment / "installed").touch()
     return {"PYTHONPATH": str(folder), "FASHION_MNIST": str(data.default_root()), "TORCH_COMPILE_DISABLE": "1"}
-
-
-def result(run):
-    """Return what has to be the same, bit for bit, however often a run was interrupted."""
-    timed = ("seconds", "images_per_second")
-    history = [{name: value for name, value in row.items() if name not in timed} for row in run.history]
-    return (Path(run.path) / "model.safetensors").read_bytes(), history, run.metrics
