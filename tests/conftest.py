@@ -8,7 +8,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from vitlib import TrainConfig, ViTConfig, data, train
+from vitlib import TrainConfig, ViTConfig, data, paths, train
 
 NEEDS_GPU = [
     pytest.mark.gpu,
@@ -41,6 +41,19 @@ def git(folder, *arguments):
     return subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
 
 
+def environment(**changes):
+    """Return the environment of a process that may train, does so uncompiled, and writes where a reader's would."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("VITLIB_CHECKING", "REPORT_HOME")}
+    return kept | {"TORCH_COMPILE_DISABLE": "1"} | changes
+
+
+def call(command, cwd=paths.ROOT, timeout=600, **changes):
+    """Run a command to its end; return its status and its output, stderr last."""
+    options = {"cwd": cwd, "env": environment(**changes), "timeout": timeout}
+    done = subprocess.run(command, **options, capture_output=True, encoding="utf-8", check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
 @pytest.fixture(autouse=True, scope="package")
 def _may_train():
     """Keep from the tests, and from what they start, that nbval checks pages: only those may not train."""
@@ -57,6 +70,17 @@ def _same_random_numbers_every_time():
 @pytest.fixture(scope="session")
 def test_set():
     return data.load("test")
+
+
+@pytest.fixture
+def no_source(monkeypatch):
+    """Let no download of the data succeed."""
+
+    def unreachable(scratch):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(data, "download_from_torchvision", unreachable)
+    monkeypatch.setattr(data, "download_from_debian", unreachable)
 
 
 @pytest.fixture

@@ -23,15 +23,6 @@ def raw(test_set, tmp_path):
     return tmp_path / "raw"
 
 
-@pytest.fixture
-def no_source(monkeypatch):
-    def unreachable(scratch):
-        raise OSError("no route to host")
-
-    monkeypatch.setattr(data, "download_from_torchvision", unreachable)
-    monkeypatch.setattr(data, "download_from_debian", unreachable)
-
-
 def test_splits_have_the_published_shapes_and_balance():
     for split, count in (("train", 6000), ("test", 1000)):
         images, labels = data.load(split)

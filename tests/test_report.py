@@ -1,9 +1,7 @@
 """The commands around the notebooks: profiles, execution, publication and the book."""
 
 import json
-import os
 import re
-import subprocess
 import sys
 
 import nbformat
@@ -13,7 +11,8 @@ import report
 from command import UserError
 
 from tests.book import Site, build, copy_of_the_book
-from vitlib import TrainConfig, ViTConfig, data, load_run, paths
+from tests.conftest import call
+from vitlib import TrainConfig, ViTConfig, load_run, paths
 from vitlib.studies import recipes
 
 
@@ -74,9 +73,7 @@ def test_a_wrong_parameter_ends_the_page_with_one_sentence(project):
 
 
 def test_every_file_of_the_library_makes_the_pages_out_of_date():
-    rules = subprocess.run(
-        ["make", "-pn", "help"], cwd=paths.ROOT, capture_output=True, encoding="utf-8", check=False
-    ).stdout
+    _, rules = call(["make", "-pn", "help"])
     known = set(re.search(r"^library := (.*)$", rules, re.MULTILINE)[1].split())
     library = {paths.relative(path) for path in (paths.ROOT / "vitlib").rglob("*.*") if path.suffix != ".pyc"}
     assert library == known
@@ -87,37 +84,19 @@ def test_an_unfinished_rerun_is_not_published(project):
         report.publish("mine")
 
 
-def test_a_rerun_older_than_its_sources_is_not_published(project):
-    book = project / "build" / "mine" / "book"
-    book.mkdir(parents=True)
-    for source in (project / "notebooks").glob("*.ipynb"):
-        page = json.loads(source.read_text(encoding="utf-8"))
-        page["metadata"]["papermill"] = {}
-        page["cells"][0]["source"] = ["# Another title"]
-        (book / source.name).write_text(json.dumps(page), encoding="utf-8")
-    with pytest.raises(UserError, match=r"build/mine/book/01_model\.ipynb differs from notebooks/01_model"):
-        report.publish("mine")
-    assert not (project / "book").exists()
-
-
-def test_without_any_source_of_data_one_sentence_says_what_to_do(monkeypatch, tmp_path):
-    def unreachable(scratch):
-        raise OSError("no route to host")
-
-    monkeypatch.setattr(data, "download_from_torchvision", unreachable)
-    monkeypatch.setattr(data, "download_from_debian", unreachable)
+def test_without_any_source_of_data_one_sentence_says_what_to_do(no_source, monkeypatch, tmp_path):
     monkeypatch.setenv("FASHION_MNIST", str(tmp_path))
     with pytest.raises(UserError, match=r"no route to host.*set FASHION_MNIST to a folder with its four files"):
         report.fetch()
 
 
 def test_the_training_page_runs_by_hand(tmp_path):
-    environment = os.environ | {"REPORT_HOME": str(tmp_path), "TORCH_COMPILE_DISABLE": "1"}
     settings = {"epochs": 2, "train_images": 256, "validation_images": 100, "patch_size": 14, "depth": 1}
     command = [sys.executable, "-m", "papermill", "notebooks/02_training.ipynb", str(tmp_path / "out.ipynb")]
     for name, value in settings.items():
         command += ["-p", name, str(value)]
-    subprocess.run(command, cwd=paths.ROOT, env=environment, check=True, capture_output=True)
+    status, output = call(command, REPORT_HOME=str(tmp_path))
+    assert status == 0, output
     (run,) = (tmp_path / "runs").glob("vit-*")
     assert len(load_run(run).history) == 2
 
@@ -184,19 +163,10 @@ def test_what_a_cell_writes_to_stderr_is_printed_and_not_kept(tmp_path):
 
 @pytest.mark.parametrize("more", [[], ["--prepare-only"]])
 def test_papermill_refuses_an_unknown_parameter_and_writes_nothing(tmp_path, more):
-    command = [
-        sys.executable,
-        "-m",
-        "papermill",
-        "notebooks/01_model.ipynb",
-        str(tmp_path / "out.ipynb"),
-        "-p",
-        "x",
-        "1",
-    ]
-    done = subprocess.run([*command, *more], cwd=paths.ROOT, capture_output=True, encoding="utf-8", check=False)
-    assert done.returncode == 1
-    assert "parameter is 'x', but has to be one of example" in done.stderr
+    command = [sys.executable, "-m", "papermill", "notebooks/01_model.ipynb", str(tmp_path / "out.ipynb")]
+    status, output = call([*command, "-p", "x", "1", *more])
+    assert status == 1
+    assert "parameter is 'x', but has to be one of example" in output
     assert not any(tmp_path.iterdir())
 
 

@@ -12,29 +12,10 @@ from pathlib import Path
 
 import psutil
 
+from tests.conftest import call, environment
 from vitlib import data, paths
 
 PYTHON = sys.executable
-
-
-def environment(**changes):
-    """Return the environment of a process that may train, does so uncompiled, and writes where a reader's would."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("VITLIB_CHECKING", "REPORT_HOME")}
-    return kept | {"TORCH_COMPILE_DISABLE": "1"} | changes
-
-
-def call(command, cwd=paths.ROOT, timeout=600, **changes):
-    """Run a command to its end; return its status and its output, stderr last."""
-    done = subprocess.run(
-        command,
-        cwd=cwd,
-        env=environment(**changes),
-        capture_output=True,
-        encoding="utf-8",
-        timeout=timeout,
-        check=False,
-    )
-    return done.returncode, done.stdout + done.stderr
 
 
 def start(command, cwd, log, **changes):
