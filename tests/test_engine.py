@@ -15,11 +15,17 @@ from vitlib.training.objective import compute_type
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
+def small(seeds=1, images=256, **settings):
+    pixels, labels = (part[:images] for part in data.load("train"))
+    config = TrainConfig(model=TINY, epochs=2, batch_size=64, train_images=images, **settings)
+    engine = Engine(config, pixels, labels, CPU, seeds, compiled=False)
+    engine.begin(range(seeds))
+    return engine
+
+
 @pytest.fixture
 def engine():
-    images, labels = (part[:512] for part in data.load("train"))
-    config = TrainConfig(model=TINY, epochs=2, batch_size=64, train_images=512, crop_padding=2)
-    return Engine(config, images, labels, torch.device("cpu"), compiled=False)
+    return small(images=512, crop_padding=2)
 
 
 def trained(engine):
@@ -91,14 +97,6 @@ def test_restoring_keeps_the_tensors_that_a_recorded_step_reads():
         assert torch.equal(ours, theirs)
 
 
-def small(seeds=1, images=256, **settings):
-    pixels, labels = (part[:images] for part in data.load("train"))
-    config = TrainConfig(model=TINY, epochs=2, batch_size=64, train_images=images, **settings)
-    engine = Engine(config, pixels, labels, CPU, seeds, compiled=False)
-    engine.begin(range(seeds))
-    return engine
-
-
 @pytest.fixture
 def bfloat16(monkeypatch):
     """Let engines compute in bfloat16, however slow this CPU is at it."""
@@ -117,14 +115,16 @@ def test_in_bfloat16_the_network_computes_with_rounded_weights_and_the_optimizer
     assert loss == pytest.approx(small(seeds, precision="float32").epoch(0)[0][0], rel=0.01)
 
 
-def test_training_in_bfloat16_continues_from_a_checkpoint(bfloat16):
-    whole, begun, resumed = small(), small(), small()
+@pytest.mark.parametrize("settings", [{}, {"ema_decay": 0.9}])
+def test_training_in_bfloat16_continues_from_a_checkpoint(settings, bfloat16):
+    whole, begun, resumed = (small(**settings) for _ in range(3))
     for epoch in range(2):
         whole.epoch(epoch)
     begun.epoch(0)
     resumed.restore(begun.states())
     resumed.epoch(1)
-    assert all(torch.equal(a, b) for a, b in zip(whole.parameters, resumed.parameters, strict=True))
+    for weights in (lambda engine: engine.parameters, lambda engine: engine.network(0).parameters()):
+        assert all(torch.equal(a, b) for a, b in zip(weights(resumed), weights(whole), strict=True))
 
 
 @pytest.mark.parametrize("settings", [{}, {"ema_decay": 0.9}])
@@ -170,17 +170,6 @@ def test_averaged_weights_are_the_mean_with_the_given_decay(monkeypatch):
     for m, p, q in zip(mean, engine.network(0).parameters(), engine.parameters, strict=True):
         assert torch.allclose(m, p, atol=1e-6)
         assert not torch.equal(p, q)
-
-
-def test_averaged_weights_continue_from_a_checkpoint():
-    whole, begun, resumed = small(ema_decay=0.9), small(ema_decay=0.9), small(ema_decay=0.9)
-    for epoch in range(2):
-        whole.epoch(epoch)
-    begun.epoch(0)
-    resumed.restore(begun.states())
-    resumed.epoch(1)
-    for a, b in zip(whole.network(0).parameters(), resumed.network(0).parameters(), strict=True):
-        assert torch.equal(a, b)
 
 
 @pytest.mark.parametrize("seeds", [1, 2])

@@ -64,11 +64,6 @@ def test_a_run_that_is_tested_every_epoch_learns_the_same(quick, tmp_path):
     assert sum(row["test_correct"]) == pytest.approx(sum(watched.metrics["correct"]), abs=3)
 
 
-def test_an_unknown_look_at_the_test_set_gets_one_sentence(quick, tmp_path):
-    with pytest.raises(ValueError, match="test is 'often', but has to be one of never, last, every"):
-        eagerly(quick, tmp_path / "run", test="often")
-
-
 def test_neither_training_nor_loading_a_model_takes_the_callers_random_numbers(quick, tmp_path):
     torch.manual_seed(5)
     expected = torch.rand(3)
@@ -176,9 +171,16 @@ def test_two_processes_do_not_train_one_run(quick, tmp_path):
         eagerly(quick, tmp_path / "run")
 
 
-def test_an_unknown_device_gets_one_sentence(quick, tmp_path):
-    with pytest.raises(ValueError, match="device is 'tpu', but has to be one of auto, cpu, cuda"):
-        train(quick, tmp_path / "run", device="tpu")
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ({"device": "tpu"}, "device is 'tpu', but has to be one of auto, cpu, cuda"),
+        ({"test": "often"}, "test is 'often', but has to be one of never, last, every"),
+    ],
+)
+def test_an_unknown_option_gets_one_sentence(quick, tmp_path, option, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        train(quick, tmp_path / "run", **option)
     assert not list(tmp_path.iterdir())
 
 
