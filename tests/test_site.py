@@ -3,9 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
@@ -135,8 +132,7 @@ sphinx:
 
 def build_again(book, out, *options):
     """Build a book without --all; return the text of each page, script and style sheet."""
-    command = [Path(sys.executable).parent / "jupyter-book", "build", book, "--path-output", out, "-W", *options]
-    result = subprocess.run([*map(str, command)], capture_output=True, encoding="utf-8", check=False)
+    result = build(book, out, options=options)
     assert result.returncode == 0, result.stdout + result.stderr
     html = out / "_build" / "html"
     return {
