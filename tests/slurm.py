@@ -142,9 +142,8 @@ class Slurm:
 
     def ask(self, *command: str) -> str:
         """Return the output of one of Slurm's commands."""
-        return subprocess.run(
-            command, env=os.environ | self.settings, capture_output=True, encoding="utf-8", check=False
-        ).stdout
+        environment = os.environ | self.settings
+        return subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=False).stdout
 
     def _start(self, *command: str, name: str | None = None) -> None:
         name = name or command[0]
@@ -157,9 +156,8 @@ class Slurm:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=lambda: libc.prctl(
-                    PR_SET_PDEATHSIG, signal.SIGTERM
-                ),  # it ends even if this process is killed
+                # it ends even if this process is killed
+                preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM),
             )
 
     def _processes(self) -> list[psutil.Process]:

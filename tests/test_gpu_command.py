@@ -74,10 +74,8 @@ def test_archives_keep_what_they_hold_and_the_most_valuable_that_finds_room(tmp_
     monkeypatch.setattr(pack, "LIMIT", 1000)
     for numbers in ([1], [1, 2, 3], [4, 5, 6, 7, 8]):
         pack.save(tmp_path / "pack", ABOUT, {}, [group(tmp_path, n, 600 if n < 5 else 300) for n in numbers])
-    held = [
-        {int(name.split("/")[3], 16) for name in pack.read([path]).files}
-        for path in pack.archives_of(tmp_path / "pack")
-    ]
+    archives = pack.archives_of(tmp_path / "pack")
+    held = [{int(name.split("/")[3], 16) for name in pack.read([path]).files} for path in archives]
     assert held == [set(), {1, 5}, {2, 6}, {3, 7}, {4, 8}]
 
 

@@ -54,10 +54,8 @@ def test_the_training_page_has_every_setting_as_a_parameter_with_its_default():
     defaults = asdict(TrainConfig())
     defaults |= {name: value for name, value in defaults.pop("model").items() if name not in IMAGES}
     offered = inspect_notebook(str(paths.ROOT / "notebooks" / "02_training.ipynb"))
-    assert {name: ast.literal_eval(about["default"]) for name, about in offered.items()} == defaults | {
-        "run_name": "",
-        "device": "auto",
-    }
+    found = {name: ast.literal_eval(about["default"]) for name, about in offered.items()}
+    assert found == defaults | {"run_name": "", "device": "auto"}
     cells = code_cells(read(paths.ROOT / "notebooks" / "02_training.ipynb"))
     call = next(ast.parse(text(cell)).body[0].value for cell in cells if text(cell).startswith("config = TrainConfig("))
     calls = [node for node in ast.walk(call) if isinstance(node, ast.Call)]
@@ -181,9 +179,8 @@ def test_the_recipe_was_chosen_by_runs_of_known_settings():
 
 
 def test_the_readmes_results_are_those_of_the_pages():
-    rows = [
-        line.split("|") for line in (paths.ROOT / "README.md").read_text(encoding="utf-8").splitlines() if " – " in line
-    ]
+    readme = (paths.ROOT / "README.md").read_text(encoding="utf-8")
+    rows = [line.split("|") for line in readme.splitlines() if " – " in line]
     found = [re.findall(r"\d+(?:\.\d+)?", " ".join(row[1:]).replace("95 %", "")) for row in rows]
     pages = ("03_per_class", "05_seeds", "06_recipe")
     trained, seeds, recipe = (glued(read(paths.ROOT / "book" / f"{page}.ipynb")) for page in pages)

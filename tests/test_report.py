@@ -101,13 +101,16 @@ def test_the_training_page_runs_by_hand(tmp_path):
     assert len(load_run(run).history) == 2
 
 
+def outputs_of(source, folder):
+    """Return the outputs of a notebook with one cell, executed in a folder."""
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)]), folder / "in.ipynb")
+    options = {"kernel_name": "python3", "progress_bar": False}
+    return papermill.execute_notebook(folder / "in.ipynb", folder / "out.ipynb", **options).cells[0].outputs
+
+
 def test_what_a_cell_prints_is_one_output(tmp_path):
     lines = "import time\nprint('now, ', end='', flush=True)\ntime.sleep(1)\nprint('and later')"
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(lines)]), tmp_path / "in.ipynb")
-    made = papermill.execute_notebook(
-        tmp_path / "in.ipynb", tmp_path / "out.ipynb", kernel_name="python3", progress_bar=False
-    )
-    (output,) = made.cells[0].outputs
+    (output,) = outputs_of(lines, tmp_path)
     assert output.text == "now, and later\n"
 
 
@@ -123,15 +126,7 @@ ANOTHER_LOOK = "backend: Agg\nfont.family: monospace\naxes.facecolor: black\ntex
 
 
 def test_neither_the_readers_matplotlib_nor_his_kernels_change_a_page(tmp_path, monkeypatch):
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(FIGURE)]), tmp_path / "in.ipynb")
-
-    def outputs():
-        made = papermill.execute_notebook(
-            tmp_path / "in.ipynb", tmp_path / "out.ipynb", kernel_name="python3", progress_bar=False
-        )
-        return made.cells[0].outputs
-
-    expected = outputs()
+    expected = outputs_of(FIGURE, tmp_path)
     assert expected[0].text.strip() == sys.executable
     assert expected[1].data["image/svg+xml"]
     (tmp_path / "kernels/python3").mkdir(parents=True)
@@ -141,7 +136,7 @@ def test_neither_the_readers_matplotlib_nor_his_kernels_change_a_page(tmp_path, 
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
     monkeypatch.setenv("MPLBACKEND", "Agg")
     monkeypatch.setenv("MATPLOTLIBRC", str(tmp_path))
-    assert outputs() == expected
+    assert outputs_of(FIGURE, tmp_path) == expected
 
 
 def test_a_page_without_one_of_its_figures_is_refused(tmp_path):
@@ -187,10 +182,8 @@ def test_the_pages_show_the_homeworks_numbers(pages):
 def test_a_missing_number_stops_the_build(tmp_path):
     book = copy_of_the_book(tmp_path)
     page = book / "03_per_class.ipynb"
-    page.write_text(
-        page.read_text(encoding="utf-8").replace('"application/papermill.record/text/plain"', '"dropped/text"'),
-        encoding="utf-8",
-    )
+    content = page.read_text(encoding="utf-8")
+    page.write_text(content.replace('"application/papermill.record/text/plain"', '"dropped/text"'), encoding="utf-8")
     result = build(book, tmp_path)
     assert result.returncode != 0
     assert "No text/plain found in 'accuracy" in result.stdout + result.stderr

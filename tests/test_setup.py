@@ -101,9 +101,8 @@ def read(name):
 
 def test_an_exported_cdpath_does_not_lead_set_up_elsewhere(project, tmp_path):
     (tmp_path / "elsewhere/tools").mkdir(parents=True)
-    assert call("bash", "tools/setup.sh", "identity", cwd=project, CDPATH=str(tmp_path / "elsewhere"))[1].startswith(
-        f"{project.resolve()}\n"
-    )
+    _, output = call("bash", "tools/setup.sh", "identity", cwd=project, CDPATH=str(tmp_path / "elsewhere"))
+    assert output.startswith(f"{project.resolve()}\n")
 
 
 def test_of_pips_settings_those_hold_that_say_how_packages_are_reached():

@@ -171,9 +171,8 @@ def test_an_incremental_build_edits_only_the_pages_that_sphinx_wrote(two_pages, 
     shutil.rmtree(tmp_path / "_build" / ".doctrees")  # make html keeps the pages only
     second = build_again(book, tmp_path)
     # Sphinx adds a checksum to the address of a style sheet that the build before wrote
-    assert {name: VERSION.sub("", text) for name, text in second.items()} == {
-        name: VERSION.sub("", text) for name, text in first.items()
-    }
+    assert second.keys() == first.keys()
+    assert all(VERSION.sub("", text) == VERSION.sub("", first[name]) for name, text in second.items())
     (book / "index.md").write_text("# First\n\nThe ratio $a ÷ b$.\n", encoding="utf-8")
     changed = build_again(book, tmp_path)
     assert changed["other.html"] == second["other.html"]

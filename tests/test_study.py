@@ -572,11 +572,9 @@ def test_an_unreachable_scheduler_gets_one_sentence(make_study, tmp_path, monkey
     monkeypatch.setenv("PATH", str(tools))
     said = command("run", made.path, "--executor", "slurm")
     assert said == "Slurm cannot be reached: its commands (sbatch, sinfo) are not on this machine."
-    (tools / "sinfo").write_text(
-        "#!/bin/sh\necho 'Unable to contact slurm controller (connect failure)' >&2\nexit 1\n", encoding="utf-8"
-    )
-    (tools / "sinfo").chmod(0o755)
     reason = "Unable to contact slurm controller (connect failure)"
+    (tools / "sinfo").write_text(f"#!/bin/sh\necho '{reason}' >&2\nexit 1\n", encoding="utf-8")
+    (tools / "sinfo").chmod(0o755)
     said = command("run", made.path, "--executor", "slurm")
     assert said == f"Slurm cannot be reached ({reason}): nothing was submitted."
     assert not made.work.exists()
@@ -616,10 +614,8 @@ def test_an_interrupted_study_ends_its_jobs_and_can_go_on(make_study):
     running = start("run", made.path, "--cores", "1")
     folder = made.folder(made.variants["homework"])
     slurm.wait_for(lambda: any(folder.glob("*.partial/checkpoint-*")), "a job trains", 300)
-    assert (
-        "tried is being run by another process: wait for it or end it."
-        in finish(start("run", made.path, "--cores", "1"))[2]
-    )
+    second = finish(start("run", made.path, "--cores", "1"))
+    assert "tried is being run by another process: wait for it or end it." in second[2]
     running.send_signal(signal.SIGINT)
     status, out, err = finish(running)
     assert (status, err.strip()) == (1, "Stopped. Run the same command again to continue.")

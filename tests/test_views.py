@@ -71,9 +71,8 @@ def test_a_view_shows_each_image_once_augmented_as_the_settings_say():
 
 def test_a_view_depends_on_its_number_and_seed_alone():
     images, labels = training_images()
-    one, again, next_view, other_seed = (
-        views.draw(view, seed, CONFIG, images, labels)[0] for view, seed in ((0, 0), (0, 0), (1, 0), (0, 1))
-    )
+    drawn = [(0, 0), (0, 0), (1, 0), (0, 1)]  # view, seed
+    one, again, next_view, other_seed = (views.draw(*each, CONFIG, images, labels)[0] for each in drawn)
     assert torch.equal(one, again)
     assert not torch.equal(one, next_view)
     assert not torch.equal(one, other_seed)
@@ -103,9 +102,8 @@ def test_a_run_sees_the_pictures_that_were_answered(made):
         drawn, labels = views.draw(view, TEACHER.seed, made, *training_images())
         assert torch.equal(pictures[view], drawn)
         assert torch.equal(targets[view, :, 0].float(), labels)
-        torch.testing.assert_close(
-            targets[view, :, 1].float(), distillation.answers(networks, drawn), atol=5e-3, rtol=0
-        )
+        answers = distillation.answers(networks, drawn)
+        torch.testing.assert_close(targets[view, :, 1].float(), answers, atol=5e-3, rtol=0)
 
 
 def test_a_teacher_is_named_after_its_content_and_made_once(made, folder, monkeypatch):

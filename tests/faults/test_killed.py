@@ -158,14 +158,8 @@ def test_ctrl_c_in_a_training_says_how_to_continue(tmp_path, project):
 
 
 def test_ctrl_c_in_papermill_says_how_to_continue(tmp_path, project):
-    command = [
-        trial.PYTHON,
-        "-m",
-        "papermill",
-        "--log-output",
-        "notebooks/02_training.ipynb",
-        str(tmp_path / "out.ipynb"),
-    ]
+    command = [trial.PYTHON, "-m", "papermill", "--log-output"]
+    command += ["notebooks/02_training.ipynb", str(tmp_path / "out.ipynb")]
     command += [word for name, value in (PARAMETERS | {"epochs": 1000}).items() for word in ("-p", name, str(value))]
     home = str(tmp_path / "home")
     output = interrupt(command, paths.ROOT, tmp_path / "log", "epoch    1", tmp_path / "log", REPORT_HOME=home)
