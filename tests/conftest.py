@@ -1,7 +1,9 @@
 """What several tests share."""
 
 import os
+import shutil
 import subprocess
+import time
 
 import matplotlib as mpl
 import pytest
@@ -54,6 +56,30 @@ def call(command, cwd=paths.ROOT, timeout=600, **changes):
     return done.returncode, done.stdout + done.stderr
 
 
+def wait_until(condition, what, seconds=600):
+    """Wait until `condition()` holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"{what} never came"
+        time.sleep(0.05)
+
+
+def damage(path, kind, other=None):
+    """Damage a file; `other` is the file it is swapped with."""
+    content = bytearray(path.read_bytes())
+    if kind == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    elif kind == "emptied":
+        path.write_bytes(b"")
+    elif kind == "flipped":
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    elif kind == "swapped":
+        shutil.copyfile(other, path)
+    else:
+        path.unlink()
+
+
 @pytest.fixture(autouse=True, scope="package")
 def _may_train():
     """Keep from the tests, and from what they start, that nbval checks pages: only those may not train."""
@@ -87,6 +113,18 @@ def no_source(monkeypatch):
 def quick():
     """Return settings of a run that takes a second or two."""
     return TrainConfig(model=TINY, epochs=2, batch_size=64, train_images=512, validation_images=100, crop_padding=2)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Return an empty project with the real notebooks, into which profiles can be written."""
+    import report  # needs packages that a GPU machine may lack
+
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "notebooks").symlink_to(paths.ROOT / "notebooks")
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    monkeypatch.setenv("REPORT_HOME", "")  # the tool changes it, and this changes it back
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.slurm import Slurm, missing, wait_for
+from tests.conftest import wait_until
+from tests.slurm import Slurm, missing
 from vitlib import paths, runs
 from vitlib.studies.study import load
 
@@ -173,10 +174,10 @@ def train_with_failures(folder, slurm, study, environment):
         return any(study.folder(job.config).glob(f"seed-{job.seeds[0]}.partial/checkpoint-*"))
 
     try:
-        wait_for(lambda: finished(4), "two jobs are done", PATIENCE)
-        wait_for(lambda: finished(4) and training_on("n2"), "a job is in training on n2", PATIENCE)
+        wait_until(lambda: finished(4), "two jobs are done", PATIENCE)
+        wait_until(lambda: finished(4) and training_on("n2"), "a job is in training on n2", PATIENCE)
         slurm.kill_node("n2")
-        wait_for(lambda: finished(10), "five jobs are done", PATIENCE)
+        wait_until(lambda: finished(10), "five jobs are done", PATIENCE)
     finally:  # the jobs go on without the submitting processes
         first.kill()
         first.wait()

@@ -4,6 +4,7 @@ import shutil
 import pytest
 import torch
 
+from tests.conftest import damage
 from vitlib import data
 
 FILES = list(data.SHA256)
@@ -41,16 +42,7 @@ def test_a_folder_of_archives_is_enough(raw, tmp_path, no_source, test_set):
     assert torch.equal(data.load("test", tmp_path)[0], test_set[0])
 
 
-def damage(path, how):
-    content = bytearray(path.read_bytes())
-    if how == "truncated":
-        path.write_bytes(content[:-1])
-    else:
-        content[-1] ^= 1
-        path.write_bytes(content)
-
-
-@pytest.mark.parametrize("how", ["truncated", "altered"])
+@pytest.mark.parametrize("how", ["truncated", "flipped"])
 def test_a_damaged_file_is_rejected_by_name_and_checksum(raw, tmp_path, no_source, how, capsys):
     for name in FILES[2:]:
         shutil.copy(raw / name, tmp_path)
@@ -66,7 +58,7 @@ def test_a_damaged_file_is_downloaded_again(raw, tmp_path, monkeypatch, capsys, 
     (tmp_path / "FashionMNIST" / "raw").mkdir(parents=True)
     for name in FILES:
         shutil.copy(raw / name, tmp_path / "FashionMNIST" / "raw")
-    damage(tmp_path / "FashionMNIST" / "raw" / FILES[2], "altered")
+    damage(tmp_path / "FashionMNIST" / "raw" / FILES[2], "flipped")
     monkeypatch.setattr(data, "download_from_torchvision", lambda scratch: raw)
     assert torch.equal(data.load("test", tmp_path)[0], test_set[0])
     said = capsys.readouterr().out

@@ -208,3 +208,28 @@ def test_a_seed_beside_another_trains_as_it_does_alone(settings):
         (loss,), (beside, other) = alone.epoch(epoch)[0], together.epoch(epoch)[0]
         assert loss == pytest.approx(beside, abs=2e-4)
         assert loss != pytest.approx(other, abs=4e-4)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_gradients_of_many_seeds_are_those_of_each_alone(compiled):
+    many = small(3, images=192, precision="float32")
+    images, labels = many.images.view(3, 64, 28, 28), many.targets.view(3, 64)
+    function = torch.compile(many.loss_function, backend="aot_eager") if compiled else many.loss_function
+    losses = function(images, labels)
+    losses.sum().backward()
+    for seed in range(3):
+        one = small(images=192, precision="float32")
+        one.begin([seed])
+        loss = one.loss_function(images[seed], labels[seed])
+        loss.backward()
+        torch.testing.assert_close(losses[seed], loss)
+        for batched, p in zip(many.model.parameters(), one.model.parameters(), strict=True):
+            torch.testing.assert_close(batched.grad[seed], p.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_the_engine_begins_anew_with_other_seeds():
+    engine, losses = small(images=128), []
+    for seed in (1, 2, 1):
+        engine.begin([seed])
+        losses.append(engine.epoch(0)[0])
+    assert losses[0] == losses[2] != losses[1]

@@ -16,16 +16,6 @@ from vitlib import TrainConfig, ViTConfig, load_run, paths
 from vitlib.studies import recipes
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """Return an empty project with the real notebooks, into which profiles can be written."""
-    (tmp_path / "profiles").mkdir()
-    (tmp_path / "notebooks").symlink_to(paths.ROOT / "notebooks")
-    monkeypatch.setattr(report, "ROOT", tmp_path)
-    monkeypatch.setenv("REPORT_HOME", "")
-    return tmp_path
-
-
 @pytest.mark.parametrize("name", ["quick", "full", "smoke"])
 def test_every_key_of_a_profile_is_a_parameter_of_its_notebook(name):
     assert report.profile(name)["02_training"]["run_name"] == "report"

@@ -11,8 +11,7 @@ import safetensors.torch
 import torch
 
 from tests.conftest import SILENT, TINY, result
-from vitlib import TrainConfig, data, runs, train, train_seeds
-from vitlib.training.engine import Engine
+from vitlib import data, runs, train, train_seeds
 from vitlib.training.progress import Progress
 
 
@@ -38,38 +37,6 @@ def test_each_seed_of_many_equals_that_seed_alone(quick, tmp_path, monkeypatch, 
         for ours, theirs in zip(run.history, alone.history, strict=True):
             assert ours["train_loss"] == pytest.approx(theirs["train_loss"], abs=2e-5)
         assert run.metrics["loss"] == pytest.approx(alone.metrics["loss"], abs=1e-4)
-
-
-@pytest.mark.parametrize("compiled", [False, True])
-def test_gradients_of_many_seeds_are_those_of_each_alone(compiled):
-    images, labels = (part[:192] for part in data.load("train"))
-    config = TrainConfig(model=TINY, batch_size=64, train_images=192, precision="float32")
-    device = torch.device("cpu")
-    many = Engine(config, images, labels, device, seeds=3, compiled=False)
-    many.begin(range(3))
-    function = torch.compile(many.loss_function, backend="aot_eager") if compiled else many.loss_function
-    losses = function(images.view(3, 64, 28, 28), labels.view(3, 64))
-    losses.sum().backward()
-    for seed in range(3):
-        one = Engine(config, images, labels, device, compiled=False)
-        one.begin([seed])
-        part = slice(64 * seed, 64 * (seed + 1))
-        loss = one.loss_function(images[part], labels[part])
-        loss.backward()
-        torch.testing.assert_close(losses[seed], loss)
-        for batched, p in zip(many.model.parameters(), one.model.parameters(), strict=True):
-            torch.testing.assert_close(batched.grad[seed], p.grad, rtol=1e-4, atol=1e-6)
-
-
-def test_the_engine_begins_anew_with_other_seeds():
-    images, labels = (part[:128] for part in data.load("train"))
-    config = TrainConfig(model=TINY, batch_size=64, train_images=128)
-    engine = Engine(config, images, labels, torch.device("cpu"), compiled=False)
-    losses = []
-    for seed in (1, 2, 1):
-        engine.begin([seed])
-        losses.append(engine.epoch(0)[0])
-    assert losses[0] == losses[2] != losses[1]
 
 
 KILLED = """

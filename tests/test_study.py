@@ -15,6 +15,7 @@ import pytest
 import study as tool
 
 from tests import slurm
+from tests.conftest import SILENT, wait_until
 from vitlib import data, paths, runs
 from vitlib.config import differences
 from vitlib.studies import study
@@ -59,18 +60,14 @@ def make_study(tmp_path):
 @pytest.fixture(autouse=True)
 def trained(monkeypatch):
     """Train without a compiler, and return the list of the digests that were trained."""
-    digests, quiet = [], {"compiled": False, "progress": lambda _: None, "device": "cpu"}
+    digests = []
+    for function in (train, train_seeds):
 
-    def one(config, folder, **options):
-        digests.append(config.digest)
-        return train(config, folder, **quiet, **options)
+        def observed(config, *arguments, function=function, **options):
+            digests.append(config.digest)
+            return function(config, *arguments, **SILENT, **options)
 
-    def many(config, seeds, folder, **options):
-        digests.append(config.digest)
-        return train_seeds(config, seeds, folder, **quiet, **options)
-
-    monkeypatch.setattr(study, "train", one)
-    monkeypatch.setattr(study, "train_seeds", many)
+        monkeypatch.setattr(study, function.__name__, observed)
     return digests
 
 
@@ -613,7 +610,7 @@ def test_an_interrupted_study_ends_its_jobs_and_can_go_on(make_study):
     made = make_study(HEAD.replace("epochs: 2", "epochs: 20000"))
     running = start("run", made.path, "--cores", "1")
     folder = made.folder(made.variants["homework"])
-    slurm.wait_for(lambda: any(folder.glob("*.partial/checkpoint-*")), "a job trains", 300)
+    wait_until(lambda: any(folder.glob("*.partial/checkpoint-*")), "a job trains", 300)
     second = finish(start("run", made.path, "--cores", "1"))
     assert "tried is being run by another process: wait for it or end it." in second[2]
     running.send_signal(signal.SIGINT)

@@ -90,18 +90,15 @@ BAD_PROFILES = [
 ]
 
 
-def test_a_bad_or_damaged_profile_is_refused_by_its_name(tmp_path, monkeypatch):
-    (tmp_path / "profiles").mkdir()
-    (tmp_path / "notebooks").symlink_to(paths.ROOT / "notebooks")
-    monkeypatch.setattr(report, "ROOT", tmp_path)
+def test_a_bad_or_damaged_profile_is_refused_by_its_name(project):
     for content in BAD_PROFILES:
-        (tmp_path / "profiles" / "mine.yaml").write_bytes(content)
+        (project / "profiles" / "mine.yaml").write_bytes(content)
         with pytest.raises(report.UserError, match=r"\Aprofiles/mine\.yaml.*\Z"):  # "." matches no line break
             report.profile("mine")
     for name in ("../profiles/quick", "tpu", "", "quick;id", MARKUP, "/etc/passwd", "MINE"):
         with pytest.raises(report.UserError, match=r"\APROFILE is .*, but has to be one of mine\.\Z"):
             report.profile(name)
-    assert not (tmp_path / "build").exists()
+    assert not (project / "build").exists()
 
 
 # notebook, parameter, value and the sentence of plain papermill; before the notebook runs, or from its cells

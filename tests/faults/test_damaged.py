@@ -6,28 +6,12 @@ from dataclasses import replace
 import pytest
 import report
 
-from tests.conftest import TINY, eagerly, result
+from tests.conftest import TINY, damage, eagerly, result
 from vitlib import TrainConfig, load_run, paths, runs
 from vitlib.training import checkpoint
 
 KINDS = ("truncated", "emptied", "flipped", "swapped", "removed")
 CONFIG = TrainConfig(model=TINY, epochs=2, batch_size=64, train_images=256, validation_images=100)
-
-
-def damage(path, kind, other=None):
-    """Damage a file; `other` is the file it is swapped with."""
-    content = bytearray(path.read_bytes())
-    if kind == "truncated":
-        path.write_bytes(content[: len(content) // 2])
-    elif kind == "emptied":
-        path.write_bytes(b"")
-    elif kind == "flipped":
-        content[len(content) // 2] ^= 1
-        path.write_bytes(content)
-    elif kind == "swapped":
-        shutil.copyfile(other, path)
-    else:
-        path.unlink()
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +76,7 @@ def project(tmp_path, monkeypatch):
         shutil.copytree(paths.ROOT / folder, tmp_path / folder)
     shutil.copytree(paths.ROOT / "book", tmp_path / "build" / "smoke" / "book", ignore=shutil.ignore_patterns("_*"))
     monkeypatch.setattr(report, "ROOT", tmp_path)
-    monkeypatch.setenv("REPORT_HOME", "")  # the tool changes it, and this changes it back
+    monkeypatch.setenv("REPORT_HOME", "")
     return tmp_path
 
 

@@ -118,12 +118,8 @@ def test_weights_of_any_shape_and_type_are_read_or_refused(run, data):
         lambda value: yaml.safe_dump(value).encode()
     )
 )
-def test_a_profile_of_any_content_is_read_or_refused_by_its_name(tmp_path, monkeypatch, content):
-    (tmp_path / "profiles").mkdir(exist_ok=True)
-    if not (tmp_path / "notebooks").exists():
-        (tmp_path / "notebooks").symlink_to(paths.ROOT / "notebooks")
-    monkeypatch.setattr(report, "ROOT", tmp_path)
-    (tmp_path / "profiles" / "mine.yaml").write_bytes(content)
+def test_a_profile_of_any_content_is_read_or_refused_by_its_name(project, content):
+    (project / "profiles" / "mine.yaml").write_bytes(content)
     try:
         sections = report.profile("mine")
     except report.UserError as error:

@@ -6,13 +6,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
-from tests.conftest import call, environment
+from tests.conftest import call, environment, wait_until
 from vitlib import data, paths
 
 PYTHON = sys.executable
@@ -76,14 +75,6 @@ def kill_often(wanted, begin, log, lines, seconds, check, ended):
 def text(log):
     """Return what a process has written so far."""
     return log.read_text(encoding="utf-8") if log.is_file() else ""
-
-
-def wait_until(condition, what):
-    """Wait until `condition()` holds, for at most ten minutes."""
-    end = time.monotonic() + 600
-    while not condition():
-        assert time.monotonic() < end, f"{what} never came"
-        time.sleep(0.02)
 
 
 def wait_for(words, log, process):
