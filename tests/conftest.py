@@ -45,7 +45,8 @@ def git(folder, *arguments):
 
 def environment(**changes):
     """Return the environment of a process that may train, does so uncompiled, and writes where a reader's would."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("VITLIB_CHECKING", "REPORT_HOME")}
+    unwanted = ("VITLIB_CHECKING", "REPORT_HOME", "PYTEST_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
     return kept | {"TORCH_COMPILE_DISABLE": "1"} | changes
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from dataclasses import asdict
 
@@ -18,6 +17,7 @@ from report import read_page as read
 from report import source_of as text
 from verify import glued
 
+from tests.conftest import call
 from vitlib import TrainConfig, load_run, paths, runs
 from vitlib.config import IMAGES, differences
 from vitlib.studies import study
@@ -106,15 +106,10 @@ def test_at_least_four_fifths_of_the_printing_cells_are_compared():
     assert share >= 0.8, f"{share:.0%} of {len(printing)} cells"
 
 
-def check(folder, name, home=None):
+def check(folder, name, **environment):
     """Run nbval on one page; return its exit status and output."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}
-    if home is not None:
-        environment["REPORT_HOME"] = str(home)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", "--nbval-current-env"]
-    command += ["--rootdir", str(folder), "-c", os.devnull, str(folder / name)]
-    result = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, check=False)
-    return result.returncode, result.stdout
+    return call([*command, "--rootdir", str(folder), "-c", os.devnull, str(folder / name)], **environment)
 
 
 def altered(folder, name, old, new):
@@ -152,7 +147,7 @@ def test_scaled_weights_are_found(tmp_path):
     (run.path / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     runs.write_sums(run.path)
     shutil.copy(paths.ROOT / "book" / "03_per_class.ipynb", tmp_path)
-    status, said = check(tmp_path, "03_per_class.ipynb", home=tmp_path)
+    status, said = check(tmp_path, "03_per_class.ipynb", REPORT_HOME=str(tmp_path))
     assert status == 1
     assert "AssertionError" in said
 

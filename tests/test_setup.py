@@ -35,17 +35,17 @@ def call(*command, cwd, **variables):
 
 def python(path, words, status):
     """Write a Python that only tells what it is."""
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"#!/bin/sh\necho '{words}'\nexit {status}\n", encoding="utf-8")
     path.chmod(0o755)
     return path
 
 
-def environment_for(project):
-    """Write an environment that passes as one that was made in this folder."""
-    (project / ".venv").mkdir()
-    python(project / ".venv/bin/python", "cpython-312 linux-x86_64", 0)
+def environment_for(project, script="#!/bin/sh\necho 'cpython-312 linux-x86_64'\n"):
+    """Write an environment that passes as one that was installed in this folder; `script` is its Python."""
+    python(project / ".venv/bin/python", "", 0).write_text(script, encoding="utf-8")
     (project / ".venv/made-for").write_text(call("tools/setup.sh", "identity", cwd=project)[1], encoding="utf-8")
+    (project / ".venv/installed").touch()
 
 
 def test_an_environment_is_stale_once_its_folder_or_its_python_is_another(project):
@@ -66,7 +66,6 @@ def test_an_environment_is_stale_once_its_folder_or_its_python_is_another(projec
 
 def test_make_installs_again_into_a_copied_folder(project):
     environment_for(project)
-    (project / ".venv/installed").touch()
     assert "tools/setup.sh" not in call("make", "-n", "lint", cwd=project)[1]
     copy = shutil.copytree(project, project.with_name("copy"))
     assert "tools/setup.sh" in call("make", "-n", "lint", cwd=copy)[1]
@@ -164,11 +163,7 @@ def test_make_n_prints_what_make_report_does_in_a_fresh_clone(project):
 
 def test_a_recipe_stops_at_a_failed_check_in_a_make_without_shellflags(project):
     """As make 3.81 does, which ignores .SHELLFLAGS."""
-    environment_for(project)
-    (project / ".venv/installed").touch()
-    (project / ".venv/bin/python").write_text('#!/bin/sh\necho "$*"\n[ "$2" != check ]\n', encoding="utf-8")
-    environment = project / ".venv/made-for"
-    environment.write_text(call("tools/setup.sh", "identity", cwd=project)[1], encoding="utf-8")
+    environment_for(project, '#!/bin/sh\necho "$*"\n[ "$2" != check ]\n')
     for target in ("report", "publish"):
         status, output = call("make", ".SHELLFLAGS=-c", target, "PROFILE=nope", cwd=project)
         assert status != 0
@@ -215,8 +210,7 @@ for page; do touch build/smoke/book/$page.ipynb; done
 
 
 def test_make_executes_the_pages_that_are_out_of_date_training_first(project):
-    environment_for(project)
-    (project / ".venv/bin/python").write_text(FAKE, encoding="utf-8")
+    environment_for(project, FAKE)
     for page in ("01_model", "02_training", "03_per_class", "index", "what_if"):
         (project / "notebooks").mkdir(exist_ok=True)
         (project / f"notebooks/{page}.ipynb").touch()
