@@ -33,17 +33,16 @@ def call(*command, cwd, **variables):
     return done.returncode, done.stdout + done.stderr
 
 
-def python(path, words, status):
-    """Write a Python that only tells what it is."""
+def program(path, script):
+    """Write a shell script that plays a program."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"#!/bin/sh\necho '{words}'\nexit {status}\n", encoding="utf-8")
+    path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
     path.chmod(0o755)
-    return path
 
 
-def environment_for(project, script="#!/bin/sh\necho 'cpython-312 linux-x86_64'\n"):
+def environment_for(project, script="echo cpython-312 linux-x86_64"):
     """Write an environment that passes as one that was installed in this folder; `script` is its Python."""
-    python(project / ".venv/bin/python", "", 0).write_text(script, encoding="utf-8")
+    program(project / ".venv/bin/python", script)
     (project / ".venv/made-for").write_text(call("tools/setup.sh", "identity", cwd=project)[1], encoding="utf-8")
     (project / ".venv/installed").touch()
 
@@ -57,7 +56,7 @@ def test_an_environment_is_stale_once_its_folder_or_its_python_is_another(projec
     link = project.with_name("link")
     link.symlink_to(project)
     assert call("tools/setup.sh", "stale", cwd=link) == (0, "")
-    python(project / ".venv/bin/python", "cpython-313 linux-x86_64", 0)
+    program(project / ".venv/bin/python", "echo cpython-313 linux-x86_64")
     assert call("tools/setup.sh", "stale", cwd=project) == (0, "stale\n")
     (project / ".venv/bin/python").unlink()
     (project / ".venv/bin/python").symlink_to("/nonexistent/python3")
@@ -73,15 +72,15 @@ def test_make_installs_again_into_a_copied_folder(project):
 
 def test_a_python_without_packages_for_it_is_passed_over_and_without_another_one_sentence_says_which_do(project):
     folder = project / "pythons"
-    python(folder / "python3", "CPython 3.15.0 for Linux x86_64 glibc 2.41", 1)
+    program(folder / "python3", "echo CPython 3.15.0 for Linux x86_64 glibc 2.41; exit 1")
     only = {"PATH": f"{folder}:/usr/bin:/bin"}
     for number in range(11, 15):
-        python(folder / f"python3.{number}", f"CPython 3.{number}.0 for Darwin x86_64 13.0", 1)
+        program(folder / f"python3.{number}", f"echo CPython 3.{number}.0 for Darwin x86_64 13.0; exit 1")
     status, output = call("tools/setup.sh", cwd=project, **only)
     assert status == 1
     assert "CPython 3.11 to 3.14 with venv is needed, on Linux (x86_64 or aarch64, glibc 2.28 or newer)" in output
     assert "But python3 is CPython 3.15.0 for Linux x86_64 glibc 2.41." in output
-    (folder / "python3.12").write_text('#!/bin/sh\n[ "$2" = -c ] || { echo "chosen: $*"; exit 3; }\n', encoding="utf-8")
+    program(folder / "python3.12", '[ "$2" = -c ] || { echo "chosen: $*"; exit 3; }')
     assert "chosen: -I -m venv --clear .venv" in call("tools/setup.sh", cwd=project, **only)[1]
     assert "But mine is not found." in call("tools/setup.sh", cwd=project, PYTHON="mine", **only)[1]
 
@@ -163,7 +162,7 @@ def test_make_n_prints_what_make_report_does_in_a_fresh_clone(project):
 
 def test_a_recipe_stops_at_a_failed_check_in_a_make_without_shellflags(project):
     """As make 3.81 does, which ignores .SHELLFLAGS."""
-    environment_for(project, '#!/bin/sh\necho "$*"\n[ "$2" != check ]\n')
+    environment_for(project, 'echo "$*"; [ "$2" != check ]')
     for target in ("report", "publish"):
         status, output = call("make", ".SHELLFLAGS=-c", target, "PROFILE=nope", cwd=project)
         assert status != 0
@@ -200,8 +199,7 @@ def test_git_ignores_what_the_readme_makes(name):
     assert subprocess.run(["git", "check-ignore", "-q", name], cwd=paths.ROOT, check=False).returncode == 0
 
 
-FAKE = """#!/bin/sh
-# says what it was asked, and writes the pages
+FAKE = """# says what it was asked, and writes the pages
 echo "$*"
 [ "$2" = execute ] || exit 0
 shift 3
@@ -215,7 +213,7 @@ def test_make_executes_the_pages_that_are_out_of_date_training_first(project):
         (project / "notebooks").mkdir(exist_ok=True)
         (project / f"notebooks/{page}.ipynb").touch()
     (project / "build/smoke/book").mkdir(parents=True)
-    python(project / ".venv/bin/jupyter-book", "no book", 1)
+    program(project / ".venv/bin/jupyter-book", "exit 1")
     target = ["make", "PROFILE=smoke", "-o", ".venv/installed", "build/smoke/html/index.html"]
     for name in ("_config.yml", "_toc.yml"):
         (project / name).touch()
