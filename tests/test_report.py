@@ -34,27 +34,6 @@ def test_a_recipes_network_settings_are_parameters_and_a_profile_may_change_them
     assert report.profile("mine")["02_training"] == {"num_heads": 8, "epochs": 5, "flip": False}
 
 
-@pytest.mark.parametrize(
-    ("content", "sentence"),
-    [
-        ("02_training:\n  epoch: 3\n", r"02_training has no parameter 'epoch'; it has batch_size, crop_padding, "),
-        ("2_training:\n  epochs: 3\n", r"'2_training' has to be one of the notebooks 01_model, 02_training, "),
-        ("02_training: 3\n", r"02_training is 3, but has to hold parameters, name: value\."),
-        ("02_training: [\n", r"mine\.yaml is not valid YAML: "),
-        ("02_training:\n  recipe: bst\n", r"mine\.yaml: recipe is 'bst', but has to be one of best, "),
-    ],
-)
-def test_a_wrong_profile_gets_one_sentence(project, content, sentence):
-    (project / "profiles" / "mine.yaml").write_text(content, encoding="utf-8")
-    with pytest.raises(UserError, match=sentence):
-        report.profile("mine")
-
-
-def test_an_unknown_profile_gets_the_known_names():
-    with pytest.raises(UserError, match="PROFILE is 'gpu', but has to be one of full, quick, smoke"):
-        report.profile("gpu")
-
-
 def test_a_wrong_parameter_ends_the_page_with_one_sentence(project):
     (project / "profiles" / "mine.yaml").write_text("03_per_class:\n  run_name: nowhere\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"run is '.*runs/nowhere', but has to be a finished run"):

@@ -17,8 +17,7 @@ pytestmark = pytest.mark.faults
 @pytest.fixture
 def project(tmp_path):
     """Return a copy of the project with a git history of its own, and what a process needs to use it."""
-    folder = tmp_path / "project"
-    surroundings = trial.clone(folder)
+    folder, surroundings = trial.clone(tmp_path / "project")
     (folder / ".gitignore").write_text("/build/\n/.venv\n__pycache__/\n", encoding="utf-8")
     for command in (["init"], ["add", "-A"], ["commit", "-m", "copy"]):
         git(folder, *command)

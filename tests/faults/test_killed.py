@@ -73,8 +73,8 @@ def assert_executed(book):
 
 
 def test_a_make_report_that_is_killed_makes_the_same_report(tmp_path):
-    folder, log, command = tmp_path / "project", tmp_path / "log", ["make", "report", "PROFILE=smoke"]
-    surroundings = trial.clone(folder)
+    log, command = tmp_path / "log", ["make", "report", "PROFILE=smoke"]
+    folder, surroundings = trial.clone(tmp_path / "project")
     (folder / "profiles" / "smoke.yaml").write_text(yaml.safe_dump({"02_training": PARAMETERS}), encoding="utf-8")
     book, run = folder / "build" / "smoke" / "book", folder / "build" / "smoke" / "runs" / "report"
     book.mkdir(parents=True)
@@ -106,21 +106,20 @@ def test_a_build_that_is_killed_leaves_a_whole_site_or_none(tmp_path):
         assert status == 0, output
         return pages_of(folder / "book" / "_build" / "html")
 
-    folders = [tmp_path / "undisturbed", tmp_path / "killed"]
-    surroundings, _ = map(trial.clone, folders)
-    expected = complete(folders[0], surroundings)
-    lines = len((folders[0] / "build" / "published" / "render.log").read_text(encoding="utf-8").splitlines())
-    site, log = folders[1] / "book" / "_build" / "html", folders[1] / "build" / "published" / "render.log"
-    surroundings["PYTHONPATH"] = str(folders[1])
+    whole, surroundings = trial.clone(tmp_path / "undisturbed")
+    expected = complete(whole, surroundings)
+    lines = len((whole / "build" / "published" / "render.log").read_text(encoding="utf-8").splitlines())
+    folder, surroundings = trial.clone(tmp_path / "killed")
+    site, log = folder / "book" / "_build" / "html", folder / "build" / "published" / "render.log"
 
     def begin():
-        return trial.start(["make", "html"], folders[1], tmp_path / "log", **surroundings)
+        return trial.start(["make", "html"], folder, tmp_path / "log", **surroundings)
 
     def check():
         assert not site.exists() or pages_of(site) == expected
 
     trial.kill_often(3, begin, log, lines, 1, check, lambda: shutil.rmtree(site))
-    assert complete(folders[1], surroundings) == expected
+    assert complete(folder, surroundings) == expected
 
 
 # ---- Ctrl-C, and two at once ---------------------------------------------------------------------------------------
@@ -146,7 +145,7 @@ def interrupt(command, cwd, log, words, watched, **surroundings):
 def project(tmp_path, monkeypatch):
     """Return a copy of the project, and what a process needs to use it; Ctrl-C reaches what the test starts."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background a shell has it ignored
-    yield tmp_path / "project", trial.clone(tmp_path / "project")
+    yield trial.clone(tmp_path / "project")
     signal.signal(signal.SIGINT, before)
 
 

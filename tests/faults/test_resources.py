@@ -57,8 +57,7 @@ print(evaluate(run, images[:100], labels[:100]).total)
 @on_linux
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
 def test_a_read_only_checkout_is_read_and_what_would_write_says_so(tmp_path):
-    folder = tmp_path / "project"
-    surroundings = trial.clone(folder)
+    folder, surroundings = trial.clone(tmp_path / "project")
     read_only = f"mount --bind {folder} {folder} && mount -o remount,ro,bind {folder} && cd {folder} && "
     for command, fits in (
         (f"{trial.PYTHON} -c '{READ}'", True),
@@ -96,8 +95,7 @@ def test_too_little_memory_for_a_batch_gets_one_sentence_and_a_smaller_batch_tra
 
 def test_a_killed_kernel_gets_one_sentence(tmp_path):
     """As the system does when the memory is full."""
-    folder = tmp_path / "project"
-    surroundings = trial.clone(folder)
+    folder, surroundings = trial.clone(tmp_path / "project")
     source = folder / "notebooks" / "01_model.ipynb"
     content = json.loads(source.read_text(encoding="utf-8"))
     content["cells"][1]["source"] = ["import os, signal\n", "os.kill(os.getpid(), signal.SIGKILL)"]
@@ -176,8 +174,7 @@ def test_without_a_network_damaged_data_is_rejected_and_one_sentence_says_what_t
 
 
 def test_without_a_network_the_installation_says_so_and_an_installed_project_builds_the_book(tmp_path, offline):
-    folder = tmp_path / "project"
-    surroundings = trial.clone(folder)
+    folder, surroundings = trial.clone(tmp_path / "project")
     status, output = trial.call([*offline, "make", "html"], folder, **surroundings)
     assert status == 0, output
     shutil.rmtree(folder / ".venv")

@@ -122,8 +122,7 @@ def test_pages_record_no_environment():
 
 @pytest.mark.faults
 def test_a_page_that_somebody_else_executes_does_not_name_them(tmp_path):
-    folder = tmp_path / "somebody-else"
-    surroundings = trial.clone(folder)
+    folder, surroundings = trial.clone(tmp_path / "somebody-else")
     names = {"USER": "canary-user", "LOGNAME": "canary-user", "HOSTNAME": "canary-host", "API_TOKEN": "canary-token"}
     command = [trial.PYTHON, "tools/report.py", "execute", "smoke", "01_model"]
     status, output = trial.call(command, folder, **surroundings, **names)

@@ -87,7 +87,7 @@ def clone(folder):
     """Copy the project with an environment of its own, whose packages and data are the original's.
 
     Returns:
-        The environment variables that a process needs to use the copy.
+        The copy, and the environment variables that a process needs to use it.
     """
     unwanted = shutil.ignore_patterns("_build", "__pycache__", ".*", "*.egg-info", "build")
     shutil.copytree(paths.ROOT, folder, ignore=unwanted, symlinks=True)
@@ -102,4 +102,4 @@ def clone(folder):
     identity = call(["tools/setup.sh", "identity"], folder)[1]
     (environment / "made-for").write_text(identity, encoding="utf-8")
     (environment / "installed").touch()
-    return {"PYTHONPATH": str(folder), "FASHION_MNIST": str(data.default_root()), "TORCH_COMPILE_DISABLE": "1"}
+    return folder, {"PYTHONPATH": str(folder), "FASHION_MNIST": str(data.default_root())}
