@@ -22,9 +22,8 @@ class Site(dict):
         self.folder = folder
 
 
-def build(book, out):
-    command = ["jupyter-book", "build", str(book), "--path-output", str(out), "--all", "-W", "-n", "--keep-going"]
-    command[0] = str(Path(sys.executable).parent / "jupyter-book")
+def build(book, out, *, options=("--all", "-n", "--keep-going")):
+    command = [Path(sys.executable).parent / "jupyter-book", "build", book, "--path-output", out, "-W", *options]
     return subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
 
 

@@ -10,13 +10,13 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self
 
 import psutil
+
+from tests.conftest import wait_until
 
 COMMANDS = ("slurmctld", "slurmd", "sinfo", "sbatch", "srun", "munged")
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -102,11 +102,12 @@ class Slurm:
             files = {name: f"--{name}-file={self.folder}/munge.{name}" for name in ("key", "pid", "seed")}
             socket_file = f"--socket={self.folder}/munge.sock"
             self._start("munged", "--foreground", "--force", socket_file, files["key"], files["pid"], files["seed"])
-            wait_for((self.folder / "munge.sock").exists, "munged opens its socket", 20)
+            wait_until((self.folder / "munge.sock").exists, "munged opens its socket", 20)
             self._start("slurmctld", "-D", "-i")
             for name in self.names:
                 self._start("slurmd", "-D", "-N", name, name=name)
-            wait_for(lambda: self.ask("sinfo", "-h", "-N", "-t", "idle", "-o", "%N").split() == self.names, "nodes", 60)
+            idle = ("sinfo", "-h", "-N", "-t", "idle", "-o", "%N")
+            wait_until(lambda: self.ask(*idle).split() == self.names, "nodes", 60)
         except BaseException:
             self.__exit__()
             raise
@@ -142,9 +143,8 @@ class Slurm:
 
     def ask(self, *command: str) -> str:
         """Return the output of one of Slurm's commands."""
-        return subprocess.run(
-            command, env=os.environ | self.settings, capture_output=True, encoding="utf-8", check=False
-        ).stdout
+        environment = os.environ | self.settings
+        return subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=False).stdout
 
     def _start(self, *command: str, name: str | None = None) -> None:
         name = name or command[0]
@@ -157,9 +157,8 @@ class Slurm:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=lambda: libc.prctl(
-                    PR_SET_PDEATHSIG, signal.SIGTERM
-                ),  # it ends even if this process is killed
+                # it ends even if this process is killed
+                preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM),
             )
 
     def _processes(self) -> list[psutil.Process]:
@@ -175,20 +174,6 @@ class Slurm:
 
 
 def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
-
-
-def wait_for(holds: Callable[[], bool], what: str, seconds: float) -> None:
-    """Return as soon as a condition holds; TimeoutError after so many seconds."""
-    end = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > end:
-            raise TimeoutError(f"waited {seconds} s for this: {what}")
-        time.sleep(0.2)

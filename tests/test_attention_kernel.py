@@ -4,13 +4,12 @@ The interpreter has to be chosen before Triton is imported, so on a CPU the firs
 """
 
 import os
-import subprocess
 import sys
 
 import pytest
 import torch
 
-from tests.conftest import NEEDS_GPU
+from tests.conftest import NEEDS_GPU, call
 from vitlib import TrainConfig, ViTConfig, data, model
 from vitlib.training.engine import Engine
 
@@ -30,11 +29,9 @@ TOLERANCE = {torch.float32: {"rtol": 1e-5, "atol": 1e-5}, torch.bfloat16: {"rtol
 def test_the_tests_of_this_file_hold_in_tritons_interpreter():
     pytest.importorskip("triton", reason="Triton is not installed")
     command = [sys.executable, "-m", "pytest", "-q", __file__, "-m", "not gpu"]
-    done = subprocess.run(
-        command, env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True, encoding="utf-8", check=False
-    )
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert " passed" in done.stdout
+    status, output = call(command, TRITON_INTERPRET="1", TORCH_COMPILE_DISABLE="0")
+    assert status == 0, output[-3000:]
+    assert " passed" in output
 
 
 @pytest.fixture

@@ -1,12 +1,7 @@
-import re
-from base64 import b64decode
-from io import BytesIO
-
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
+from tests.test_figures import pictures
 from vitlib import ViT, ViTConfig
 from vitlib.evaluate import Evaluation, evaluate
 from vitlib.report import attention_figures, attention_maps
@@ -139,10 +134,9 @@ def test_the_gallery_shows_the_surest_answers_of_the_classes_with_most_mistakes(
 def test_the_gallery_shows_each_image_as_it_is_and_its_largest_share_brightest(images):
     maps = torch.tensor([[[0.0, 0.5], [0.25, 0.25]], [[1.0, 0.0], [0.0, 0.0]]])
     shown = attention_figures.rollouts(images[:2], maps, torch.tensor([6, 0]), torch.tensor([6, 1]))
-    found = re.findall(r"base64,([^\"]+)", shown.forms["text/html"])
-    pictures = [np.array(Image.open(BytesIO(b64decode(data)))) for data in found]
-    assert [pictures[i].tolist() for i in (0, 2)] == images[:2].tolist()
-    assert [pictures[i][:, :, 0].tolist() for i in (1, 3)] == [[[0, 127], [63, 63]], [[255, 0], [0, 0]]]
+    found = pictures(shown)
+    assert [found[i].tolist() for i in (0, 2)] == images[:2].tolist()
+    assert [found[i][:, :, 0].tolist() for i in (1, 3)] == [[[0, 127], [63, 63]], [[255, 0], [0, 0]]]
     assert "<span>Shirt</span> <b>right</b>" in shown.forms["text/html"]
     assert "<span>T-shirt/top</span> <b>→ Trouser</b>" in shown.forms["text/html"]
 

@@ -142,14 +142,10 @@ def test_the_generator_decides():
     assert not torch.equal(first, other)
 
 
-TOGETHER = {"flip": True, "crop_padding": 2, "erase": 0.5, "mixup": 0.5, "randaugment": 0.2}
-
-
 def test_another_augmentation_does_not_change_the_samples_of_those_before_it():
-    few = sample_augmentations(9, generator(), replace(PLAIN, flip=True, crop_padding=2))
-    more = sample_augmentations(
-        9, generator(), replace(PLAIN, flip=True, crop_padding=2, erase=0.5, mixup=0.5, randaugment=0.2)
-    )
+    settings = replace(PLAIN, flip=True, crop_padding=2)
+    few = sample_augmentations(9, generator(), settings)
+    more = sample_augmentations(9, generator(), replace(settings, erase=0.5, mixup=0.5, randaugment=0.2))
     assert torch.equal(few["crop_flip"], more["crop_flip"])
     assert set(more) == {"crop_flip", "randaugment", "erase", "mix"}
 

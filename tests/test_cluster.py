@@ -4,7 +4,6 @@
 """
 
 import csv
-import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.slurm import Slurm, missing, wait_for
+from tests.conftest import call, environment, wait_until
+from tests.slurm import Slurm, missing
 from vitlib import paths, runs
 from vitlib.studies.study import load
 
@@ -23,6 +23,7 @@ pytestmark = pytest.mark.cluster
 
 PATIENCE = 900  # seconds that a step may take on a busy machine; on a quiet one it takes a few
 TOOL = str(paths.ROOT / "tools" / "study.py")
+QUIET = {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 STUDY = """
 purpose: Twelve jobs to test a cluster with.
 recipe: homework
@@ -73,11 +74,6 @@ def folder():
     shutil.rmtree(made)
 
 
-@pytest.fixture(scope="module")
-def environment():
-    return os.environ | {"OMP_NUM_THREADS": "1", "TORCHDYNAMO_DISABLE": "1", "PYTHONUNBUFFERED": "1"}
-
-
 def write_study(folder):
     path = folder / "studies" / "proof.yaml"
     path.parent.mkdir(parents=True)
@@ -85,9 +81,9 @@ def write_study(folder):
     return path
 
 
-def run(path, environment, *options):
-    command = [sys.executable, TOOL, "run", str(path), *options]
-    return subprocess.run(command, env=environment, cwd=paths.ROOT, capture_output=True, encoding="utf-8", check=False)
+def run(path, *options, **surroundings):
+    """Run a study with the environment variables of a cluster; return the tool's status and output."""
+    return call([sys.executable, TOOL, "run", str(path), *options], timeout=4 * PATIENCE, **QUIET, **surroundings)
 
 
 def results(table):
@@ -110,7 +106,7 @@ def kill_submitters(work):
                 process.kill()
 
 
-def test_a_study_survives_a_cluster_and_gives_what_one_machine_gives(folder, environment):
+def test_a_study_survives_a_cluster_and_gives_what_one_machine_gives(folder):
     path = write_study(folder / "cluster")
     study = load(str(path))
     assert len(study.jobs) == 12
@@ -121,10 +117,10 @@ def test_a_study_survives_a_cluster_and_gives_what_one_machine_gives(folder, env
     (profile / "config.yaml").write_text(PROFILE.format(python=python), encoding="utf-8")
     with Slurm(folder / "slurm", nodes=3) as slurm, ExitStack() as ending:
         ending.callback(kill_submitters, study.work)
-        seen = train_with_failures(folder, slurm, study, environment)
-        second = run(path, environment | slurm.settings, "--profile", str(profile))
-        assert second.returncode == 0, second.stdout + second.stderr
-        print((folder / "first").read_text(encoding="utf-8"), second.stdout, slurm.ask("sinfo", "-N"), sep="\n")
+        seen = train_with_failures(folder, slurm, study)
+        status, second = run(path, "--profile", str(profile), **slurm.settings)
+        assert status == 0, second
+        print((folder / "first").read_text(encoding="utf-8"), second, slurm.ask("sinfo", "-N"), sep="\n")
         assert "n2 down" in slurm.ask("sinfo", "-h", "-N", "-o", "%N %t").replace("*", "")
 
     starts = [line.split() for line in (folder / "starts").read_text(encoding="utf-8").splitlines()]
@@ -137,23 +133,24 @@ def test_a_study_survives_a_cluster_and_gives_what_one_machine_gives(folder, env
     assert any(len(runs.load_run(file.parent).manifest["starts"]) > 1 for file in now)
     rows = results(study.table)
     assert [(row["variant"], int(row["seed"])) for row in rows] == [(name, config.seed) for name, config in study.runs]
-    again = run(path, environment)
-    assert again.returncode == 0
-    assert "to train: 0 runs" in again.stdout
+    status, again = run(path)
+    assert status == 0
+    assert "to train: 0 runs" in again
     assert weights(study) == now
 
     local = load(str(write_study(folder / "local")))
-    alone = run(local.path, environment, "--cores", "2")
-    assert alone.returncode == 0, alone.stdout + alone.stderr
+    status, alone = run(local.path, "--cores", "2")
+    assert status == 0, alone
     assert results(local.table) == rows
     assert local.epochs_table.read_bytes() == study.epochs_table.read_bytes()
 
 
-def train_with_failures(folder, slurm, study, environment):
+def train_with_failures(folder, slurm, study):
     """Train most of a study, kill a node meanwhile and the submitting processes at the end; return the weights seen."""
     command = [sys.executable, TOOL, "run", str(study.path), "--profile", str(folder / "profile")]
+    variables = environment(**QUIET, **slurm.settings)
     with (folder / "first").open("w", encoding="utf-8") as log:
-        first = subprocess.Popen(command, env=environment | slurm.settings, cwd=paths.ROOT, stdout=log, stderr=log)
+        first = subprocess.Popen(command, env=variables, cwd=paths.ROOT, stdout=log, stderr=log)
     seen = {}
 
     def finished(number):
@@ -164,19 +161,15 @@ def train_with_failures(folder, slurm, study, environment):
 
     def training_on(node):
         """Return whether a job on this node has finished an epoch, but not its last."""
-        names = [
-            line.split()[0]
-            for line in (folder / "starts").read_text(encoding="utf-8").splitlines()
-            if line.endswith(node)
-        ]
-        job = study.find(names[-1])
+        starts = (folder / "starts").read_text(encoding="utf-8").splitlines()
+        job = study.find([line.split()[0] for line in starts if line.endswith(node)][-1])
         return any(study.folder(job.config).glob(f"seed-{job.seeds[0]}.partial/checkpoint-*"))
 
     try:
-        wait_for(lambda: finished(4), "two jobs are done", PATIENCE)
-        wait_for(lambda: finished(4) and training_on("n2"), "a job is in training on n2", PATIENCE)
+        wait_until(lambda: finished(4), "two jobs are done", PATIENCE)
+        wait_until(lambda: finished(4) and training_on("n2"), "a job is in training on n2", PATIENCE)
         slurm.kill_node("n2")
-        wait_for(lambda: finished(10), "five jobs are done", PATIENCE)
+        wait_until(lambda: finished(10), "five jobs are done", PATIENCE)
     finally:  # the jobs go on without the submitting processes
         first.kill()
         first.wait()
@@ -184,21 +177,22 @@ def train_with_failures(folder, slurm, study, environment):
     return seen
 
 
-def test_an_unreachable_scheduler_gets_one_sentence(folder, environment):
+def test_an_unreachable_scheduler_gets_one_sentence(folder):
     path = write_study(folder / "unreachable")
     profile = folder / "unreachable" / "profile"
     profile.mkdir()
     (profile / "config.yaml").write_text(PROFILE.format(python=sys.executable), encoding="utf-8")
     with Slurm(folder / "ended", nodes=1) as slurm:
         ended = slurm.settings
-    result = run(path, environment | ended, "--profile", str(profile))
-    assert result.returncode == 1
-    assert result.stderr.strip().startswith("Slurm cannot be reached (")
-    assert result.stderr.strip().endswith("): nothing was submitted.")
+    status, output = run(path, "--profile", str(profile), **ended)
+    assert status == 1
+    last = output.strip().splitlines()[-1]
+    assert last.startswith("Slurm cannot be reached (")
+    assert last.endswith("): nothing was submitted.")
     assert not load(str(path)).work.exists()
 
 
-def test_a_full_disk_gets_one_sentence_and_no_row(folder, environment):
+def test_a_full_disk_gets_one_sentence_and_no_row(folder):
     full = folder / "full"
     full.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(full)], capture_output=True)
@@ -210,12 +204,9 @@ def test_a_full_disk_gets_one_sentence_and_no_row(folder, environment):
         (full / "build").mkdir()
         with (full / "filler").open("wb") as filler:
             filler.write(bytes(shutil.disk_usage(full).free - 24 * 1024))
-        command = [sys.executable, TOOL, "job", str(path), study.jobs[0].name]
-        result = subprocess.run(
-            command, env=environment, cwd=paths.ROOT, capture_output=True, encoding="utf-8", check=False
-        )
-        assert result.returncode == 1
-        assert result.stderr.strip().splitlines()[-1].startswith("The disk is full on ")
+        status, output = call([sys.executable, TOOL, "job", str(path), study.jobs[0].name], **QUIET)
+        assert status == 1
+        assert output.strip().splitlines()[-1].startswith("The disk is full on ")
         study.gather()
         assert not study.table.exists()
     finally:

@@ -11,43 +11,32 @@ from vitlib import TrainConfig, ViTConfig, config, paths
 
 
 @pytest.mark.parametrize(
-    ("settings", "sentence"),
+    ("kind", "settings", "sentence"),
     [
-        ({"embed_dim": 63}, "embed_dim is 63, but has to be a multiple of num_heads=4."),
-        ({"patch_size": 5}, "patch_size is 5, but has to be a divisor of image_size=28."),
-        ({"depth": 0}, "depth is 0, but has to be greater than or equal to 1."),
-        ({"depth": True}, "depth is True, but has to be a valid integer."),
-        ({"dropout": 1}, "dropout is 1, but has to be less than 1."),
-        ({"share_norm": "yes"}, "share_norm is 'yes', but has to be a valid boolean."),
-    ],
-)
-def test_wrong_dimensions_get_one_sentence(settings, sentence):
-    with pytest.raises(ValueError) as error:
-        ViTConfig(**settings)
-    assert str(error.value) == sentence
-
-
-@pytest.mark.parametrize(
-    ("settings", "sentence"),
-    [
-        ({"epochs": -1}, "epochs is -1, but has to be greater than or equal to 1."),
-        ({"epochs": "two"}, "epochs is 'two', but has to be a valid integer."),
-        ({"lr": float("nan")}, "lr is nan, but has to be a finite number."),
-        ({"optimizer": "sgd"}, "optimizer is 'sgd', but has to be 'adamw' or 'muon'."),
-        ({"teacher": "../x"}, "teacher is '../x', but has to match pattern '^[a-z0-9-]*$'."),
-        ({"temperature": 0}, "temperature is 0, but has to be greater than 0."),
-        ({"validation_images": -1}, "validation_images is -1, but has to be greater than or equal to 0."),
-        ({"batch_size": 60_000}, "batch_size is 60000, but has to be at most 55000."),
-        ({"model": {"depth": 2}}, "model is {'depth': 2}, but has to be an instance of ViTConfig."),
+        (ViTConfig, {"embed_dim": 63}, "embed_dim is 63, but has to be a multiple of num_heads=4."),
+        (ViTConfig, {"patch_size": 5}, "patch_size is 5, but has to be a divisor of image_size=28."),
+        (ViTConfig, {"depth": 0}, "depth is 0, but has to be greater than or equal to 1."),
+        (ViTConfig, {"depth": True}, "depth is True, but has to be a valid integer."),
+        (ViTConfig, {"dropout": 1}, "dropout is 1, but has to be less than 1."),
+        (ViTConfig, {"share_norm": "yes"}, "share_norm is 'yes', but has to be a valid boolean."),
+        (TrainConfig, {"epochs": "two"}, "epochs is 'two', but has to be a valid integer."),
+        (TrainConfig, {"lr": float("nan")}, "lr is nan, but has to be a finite number."),
+        (TrainConfig, {"optimizer": "sgd"}, "optimizer is 'sgd', but has to be 'adamw' or 'muon'."),
+        (TrainConfig, {"teacher": "../x"}, "teacher is '../x', but has to match pattern '^[a-z0-9-]*$'."),
+        (TrainConfig, {"temperature": 0}, "temperature is 0, but has to be greater than 0."),
+        (TrainConfig, {"validation_images": -1}, "validation_images is -1, but has to be greater than or equal to 0."),
+        (TrainConfig, {"batch_size": 60_000}, "batch_size is 60000, but has to be at most 55000."),
+        (TrainConfig, {"model": {"depth": 2}}, "model is {'depth': 2}, but has to be an instance of ViTConfig."),
         (
+            TrainConfig,
             {"train_images": 60_000},
             "train_images + validation_images is 65000, but has to be at most 60000, the size of the training set.",
         ),
     ],
 )
-def test_wrong_settings_get_one_sentence(settings, sentence):
+def test_a_wrong_setting_gets_one_sentence(kind, settings, sentence):
     with pytest.raises(ValueError) as error:
-        TrainConfig(**settings)
+        kind(**settings)
     assert str(error.value) == sentence
 
 

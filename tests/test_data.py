@@ -4,32 +4,23 @@ import shutil
 import pytest
 import torch
 
+from tests.conftest import damage
 from vitlib import data
 
 FILES = list(data.SHA256)
 
 
-@pytest.fixture
-def raw(test_set, tmp_path):
+@pytest.fixture(scope="module")
+def raw(test_set, tmp_path_factory):
     """Return a folder with the four files, decompressed."""
     folder = data.default_root() / "FashionMNIST" / "raw"
     found = folder if folder.is_dir() else data.default_root()
+    raw = tmp_path_factory.mktemp("data") / "raw"
+    raw.mkdir()
     for name in FILES:
         plain, archive = found / name, found / f"{name}.gz"
-        (tmp_path / "raw").mkdir(exist_ok=True)
-        (tmp_path / "raw" / name).write_bytes(
-            plain.read_bytes() if plain.is_file() else gzip.decompress(archive.read_bytes())
-        )
-    return tmp_path / "raw"
-
-
-@pytest.fixture
-def no_source(monkeypatch):
-    def unreachable(scratch):
-        raise OSError("no route to host")
-
-    monkeypatch.setattr(data, "download_from_torchvision", unreachable)
-    monkeypatch.setattr(data, "download_from_debian", unreachable)
+        (raw / name).write_bytes(plain.read_bytes() if plain.is_file() else gzip.decompress(archive.read_bytes()))
+    return raw
 
 
 def test_splits_have_the_published_shapes_and_balance():
@@ -50,17 +41,8 @@ def test_a_folder_of_archives_is_enough(raw, tmp_path, no_source, test_set):
     assert torch.equal(data.load("test", tmp_path)[0], test_set[0])
 
 
-def damage(path, how):
-    content = bytearray(path.read_bytes())
-    if how == "truncated":
-        path.write_bytes(content[:-1])
-    else:
-        content[-1] ^= 1
-        path.write_bytes(content)
-
-
-@pytest.mark.parametrize("how", ["truncated", "altered"])
-def test_a_damaged_file_is_rejected_by_name_and_checksum(raw, tmp_path, no_source, how, capsys):
+@pytest.mark.parametrize("how", ["truncated", "flipped"])
+def test_a_damaged_file_is_rejected_by_name_and_checksum(raw, tmp_path, no_source, how):
     for name in FILES[2:]:
         shutil.copy(raw / name, tmp_path)
     damage(tmp_path / FILES[3], how)
@@ -75,7 +57,7 @@ def test_a_damaged_file_is_downloaded_again(raw, tmp_path, monkeypatch, capsys, 
     (tmp_path / "FashionMNIST" / "raw").mkdir(parents=True)
     for name in FILES:
         shutil.copy(raw / name, tmp_path / "FashionMNIST" / "raw")
-    damage(tmp_path / "FashionMNIST" / "raw" / FILES[2], "altered")
+    damage(tmp_path / "FashionMNIST" / "raw" / FILES[2], "flipped")
     monkeypatch.setattr(data, "download_from_torchvision", lambda scratch: raw)
     assert torch.equal(data.load("test", tmp_path)[0], test_set[0])
     said = capsys.readouterr().out
@@ -84,7 +66,7 @@ def test_a_damaged_file_is_downloaded_again(raw, tmp_path, monkeypatch, capsys, 
     assert not list(tmp_path.glob(".fetch-*"))
 
 
-def test_a_source_with_other_content_is_rejected(raw, tmp_path, monkeypatch, capsys):
+def test_a_source_with_other_content_is_rejected(tmp_path, monkeypatch):
     fake = tmp_path / "fake"
     fake.mkdir()
     for name in FILES:
@@ -130,8 +112,8 @@ def test_an_unknown_home_or_variable_gets_one_sentence_and_makes_no_folder(tmp_p
     assert not any(tmp_path.iterdir())
 
 
-def test_a_relative_folder_is_taken_from_the_working_directory_as_in_torchvision(raw, tmp_path, monkeypatch, no_source):
+def test_a_relative_folder_is_taken_from_the_working_directory_as_in_torchvision(raw, monkeypatch, no_source):
     monkeypatch.chdir(raw)
     assert len(data.load("test", ".")[1]) == 10_000
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(raw.parent)
     assert len(data.load("test", "raw/")[1]) == 10_000

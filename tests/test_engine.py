@@ -15,11 +15,17 @@ from vitlib.training.objective import compute_type
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
+def small(seeds=1, images=256, **settings):
+    pixels, labels = (part[:images] for part in data.load("train"))
+    config = TrainConfig(model=TINY, epochs=2, batch_size=64, train_images=images, **settings)
+    engine = Engine(config, pixels, labels, CPU, seeds, compiled=False)
+    engine.begin(range(seeds))
+    return engine
+
+
 @pytest.fixture
 def engine():
-    images, labels = (part[:512] for part in data.load("train"))
-    config = TrainConfig(model=TINY, epochs=2, batch_size=64, train_images=512, crop_padding=2)
-    return Engine(config, images, labels, torch.device("cpu"), compiled=False)
+    return small(images=512, crop_padding=2)
 
 
 def trained(engine):
@@ -61,10 +67,8 @@ def test_a_recorded_step_is_replayed_and_training_is_the_same(engine, recorded):
 
 
 def test_a_step_that_cannot_be_recorded_is_taken_eagerly(engine, monkeypatch):
-    @contextmanager
     def record(_):
         raise RuntimeError("operation not permitted when stream is capturing")
-        yield
 
     monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
     monkeypatch.setattr(torch.cuda, "graph", record)
@@ -91,14 +95,6 @@ def test_restoring_keeps_the_tensors_that_a_recorded_step_reads():
         assert torch.equal(ours, theirs)
 
 
-def small(seeds=1, images=256, **settings):
-    pixels, labels = (part[:images] for part in data.load("train"))
-    config = TrainConfig(model=TINY, epochs=2, batch_size=64, train_images=images, **settings)
-    engine = Engine(config, pixels, labels, CPU, seeds, compiled=False)
-    engine.begin(range(seeds))
-    return engine
-
-
 @pytest.fixture
 def bfloat16(monkeypatch):
     """Let engines compute in bfloat16, however slow this CPU is at it."""
@@ -117,14 +113,16 @@ def test_in_bfloat16_the_network_computes_with_rounded_weights_and_the_optimizer
     assert loss == pytest.approx(small(seeds, precision="float32").epoch(0)[0][0], rel=0.01)
 
 
-def test_training_in_bfloat16_continues_from_a_checkpoint(bfloat16):
-    whole, begun, resumed = small(), small(), small()
+@pytest.mark.parametrize("settings", [{}, {"ema_decay": 0.9}])
+def test_training_in_bfloat16_continues_from_a_checkpoint(settings, bfloat16):
+    whole, begun, resumed = (small(**settings) for _ in range(3))
     for epoch in range(2):
         whole.epoch(epoch)
     begun.epoch(0)
     resumed.restore(begun.states())
     resumed.epoch(1)
-    assert all(torch.equal(a, b) for a, b in zip(whole.parameters, resumed.parameters, strict=True))
+    for weights in (lambda engine: engine.parameters, lambda engine: engine.network(0).parameters()):
+        assert all(torch.equal(a, b) for a, b in zip(weights(resumed), weights(whole), strict=True))
 
 
 @pytest.mark.parametrize("settings", [{}, {"ema_decay": 0.9}])
@@ -172,17 +170,6 @@ def test_averaged_weights_are_the_mean_with_the_given_decay(monkeypatch):
         assert not torch.equal(p, q)
 
 
-def test_averaged_weights_continue_from_a_checkpoint():
-    whole, begun, resumed = small(ema_decay=0.9), small(ema_decay=0.9), small(ema_decay=0.9)
-    for epoch in range(2):
-        whole.epoch(epoch)
-    begun.epoch(0)
-    resumed.restore(begun.states())
-    resumed.epoch(1)
-    for a, b in zip(whole.network(0).parameters(), resumed.network(0).parameters(), strict=True):
-        assert torch.equal(a, b)
-
-
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_sharpness_aware_steps_use_the_gradient_at_perturbed_weights(seeds, monkeypatch):
     engine = small(seeds, images=64, sam_rho=0.05, optimizer="adamw", precision="float32")
@@ -219,3 +206,28 @@ def test_a_seed_beside_another_trains_as_it_does_alone(settings):
         (loss,), (beside, other) = alone.epoch(epoch)[0], together.epoch(epoch)[0]
         assert loss == pytest.approx(beside, abs=2e-4)
         assert loss != pytest.approx(other, abs=4e-4)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_gradients_of_many_seeds_are_those_of_each_alone(compiled):
+    many = small(3, images=192, precision="float32")
+    images, labels = many.images.view(3, 64, 28, 28), many.targets.view(3, 64)
+    function = torch.compile(many.loss_function, backend="aot_eager") if compiled else many.loss_function
+    losses = function(images, labels)
+    losses.sum().backward()
+    for seed in range(3):
+        one = small(images=192, precision="float32")
+        one.begin([seed])
+        loss = one.loss_function(images[seed], labels[seed])
+        loss.backward()
+        torch.testing.assert_close(losses[seed], loss)
+        for batched, p in zip(many.model.parameters(), one.model.parameters(), strict=True):
+            torch.testing.assert_close(batched.grad[seed], p.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_the_engine_begins_anew_with_other_seeds():
+    engine, losses = small(images=128), []
+    for seed in (1, 2, 1):
+        engine.begin([seed])
+        losses.append(engine.epoch(0)[0])
+    assert losses[0] == losses[2] != losses[1]

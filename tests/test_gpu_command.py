@@ -19,6 +19,7 @@ import pytest
 import torch
 from command import UserError
 
+from tests.conftest import git
 from vitlib import TrainConfig, load_run, paths, runs
 from vitlib.studies import study as studies
 
@@ -73,10 +74,8 @@ def test_archives_keep_what_they_hold_and_the_most_valuable_that_finds_room(tmp_
     monkeypatch.setattr(pack, "LIMIT", 1000)
     for numbers in ([1], [1, 2, 3], [4, 5, 6, 7, 8]):
         pack.save(tmp_path / "pack", ABOUT, {}, [group(tmp_path, n, 600 if n < 5 else 300) for n in numbers])
-    held = [
-        {int(name.split("/")[3], 16) for name in pack.read([path]).files}
-        for path in pack.archives_of(tmp_path / "pack")
-    ]
+    archives = pack.archives_of(tmp_path / "pack")
+    held = [{int(name.split("/")[3], 16) for name in pack.read([path]).files} for path in archives]
     assert held == [set(), {1, 5}, {2, 6}, {3, 7}, {4, 8}]
 
 
@@ -136,17 +135,13 @@ def test_a_link_is_refused(tmp_path):
 # ---- adopting ------------------------------------------------------------------------------------------------------
 
 
-def git(*arguments):
-    return subprocess.run(["git", *arguments], cwd=paths.ROOT, capture_output=True, encoding="utf-8", check=True).stdout
-
-
 def code_of_head():
-    entries = (line.partition("\t") for line in git("ls-tree", "-r", "HEAD").splitlines())
+    entries = (line.partition("\t") for line in git(paths.ROOT, "ls-tree", "-r", "HEAD").splitlines())
     return {name: entry.split()[2] for entry, _, name in entries if pack.CODE.fullmatch(name)}
 
 
 def test_the_code_of_a_pack_is_that_of_its_commit_which_head_contains():
-    code, about = code_of_head(), ABOUT.model_copy(update={"commit": git("rev-parse", "HEAD").strip()})
+    code, about = code_of_head(), ABOUT.model_copy(update={"commit": git(paths.ROOT, "rev-parse", "HEAD").strip()})
     adopt.check_code(about.model_copy(update={"code": code}))
     with pytest.raises(UserError, match=r"with another vitlib/model\.py than its commit"):
         adopt.check_code(about.model_copy(update={"code": code | {"vitlib/model.py": "0" * 40}}))
@@ -159,7 +154,7 @@ def test_the_code_of_a_pack_is_that_of_its_commit_which_head_contains():
 
 def test_the_code_that_is_packed_is_named_as_git_names_it():
     path = paths.ROOT / "vitlib" / "model.py"
-    wanted = git("hash-object", str(path)).strip()
+    wanted = git(paths.ROOT, "hash-object", str(path)).strip()
     found = gpu.code()
     assert found["vitlib/model.py"] == wanted
     assert {"vitlib/training/engine.py", "vitlib/studies/study.py", "benchmarks/speed.py"} < found.keys()

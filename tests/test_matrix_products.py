@@ -13,23 +13,20 @@ SIZES = {"N": 5, "d": 3, "H": 2, "D": 6}
 NAMES = ("Q", "Kᵀ", "S_h")
 
 
+HEADS = MatrixProduct(names=NAMES, shape="NdN", sizes=SIZES, sheets=("H",) * 3, labels=("one", "all"))
+
+
 def drawn(product):
     return BeautifulSoup(product._repr_mimebundle_()[0]["text/html"], "html.parser")
 
 
 def test_one_product_takes_the_macs_of_the_loops_that_compute_it():
-    macs = 0
-    for _row in range(SIZES["N"]):
-        for _column in range(SIZES["N"]):
-            for _k in range(SIZES["d"]):
-                macs += 1
-    heads = MatrixProduct(names=NAMES, shape="NdN", sizes=SIZES, sheets=("H",) * 3, labels=("one", "all"))
-    assert (heads.macs_of_one, heads.macs) == (macs, SIZES["H"] * macs)
+    macs = sum(1 for _row in range(SIZES["N"]) for _column in range(SIZES["N"]) for _k in range(SIZES["d"]))
+    assert (HEADS.macs_of_one, HEADS.macs) == (macs, SIZES["H"] * macs)
 
 
 def test_the_counts_show_symbols_values_and_results():
-    heads = MatrixProduct(names=NAMES, shape="NdN", sizes=SIZES, sheets=("H",) * 3, labels=("one", "all"))
-    lines = [p.get_text(" ", strip=True) for p in drawn(heads).select("p")]
+    lines = [p.get_text(" ", strip=True) for p in drawn(HEADS).select("p")]
     assert lines == ["one N · N · d = 5 × 5 × 3 = 75", "all H · N · N · d = 2 × 5 × 5 × 3 = 150"]
     three = MatrixProduct(names=NAMES, shape="NDD", sizes=SIZES, sheets=(1, 3, 3), labels=("one", "all"))
     assert three.formulas()[1].endswith("3 · <i>N</i> · <i>D</i> · <i>D</i> = 3 × 5 × 6 × 6 = <b>540</b>")
@@ -43,28 +40,16 @@ def test_the_matrices_are_to_scale_and_fit_a_phone(sizes):
     R, S, T = (sizes[s] for s in "RST")
     scale = max(max(sheet) for sheet in sheets) / max(R, S, T)
     for sheet, shape in zip(sheets, ((R, S), (S, T), (R, T)), strict=True):
-        assert all(
-            math.isclose(a, scale * b, abs_tol=0.06 + 0.06 * b / max(R, S, T))
-            for a, b in zip(sheet, shape, strict=True)
-        )
+        for a, b in zip(sheet, shape, strict=True):
+            assert math.isclose(a, scale * b, abs_tol=0.06 + 0.06 * b / max(R, S, T))
     assert picture["aria-label"] == f"Q, {R} by {S}, times Kᵀ, {S} by {T}, gives S h, {R} by {T}"
 
 
 def test_the_picture_has_a_sheet_for_each_copy_and_its_sizes_at_the_sides():
-    heads = MatrixProduct(names=NAMES, shape="NdN", sizes=SIZES, sheets=("H",) * 3, labels=("one", "all"))
-    picture = drawn(heads).svg
+    picture = drawn(HEADS).svg
     assert len(picture.select("rect.sheet")) == 6
-    assert [text.get_text() for text in picture.select("text.side")] == [
-        "d = 3",
-        "N",
-        "5",
-        "N = 5",
-        "d",
-        "3",
-        "N = 5",
-        "N",
-        "5",
-    ]
+    sides = [text.get_text() for text in picture.select("text.side")]
+    assert sides == ["d = 3", "N", "5", "N = 5", "d", "3", "N = 5", "N", "5"]
     assert [text.get_text() for text in picture.select("text.name")] == ["Q", "Kᵀ", "Sh"]
 
 

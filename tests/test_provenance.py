@@ -1,8 +1,7 @@
-import subprocess
-
 import pytest
 import torch
 
+from tests.conftest import git
 from vitlib import paths
 from vitlib.training import provenance
 
@@ -12,17 +11,11 @@ FILES = ("vitlib/model.py", "vitlib/training/engine.py", "vitlib/report/figures.
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
     """Return a git checkout that plays the project."""
-
-    def git(*arguments):
-        identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
-        subprocess.run(["git", "-C", str(tmp_path), *identity, *arguments], check=True, capture_output=True)
-
     for name in FILES:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("1\n", encoding="utf-8")
-    git("init")
-    git("add", ".")
-    git("commit", "-m", "all")
+    for arguments in (["init"], ["add", "."], ["commit", "-m", "all"]):
+        git(tmp_path, *arguments)
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     return tmp_path
 

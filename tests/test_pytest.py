@@ -1,18 +1,12 @@
 """What pytest runs by default here, and what nbval keeps a page from doing."""
 
-import os
-import subprocess
 import sys
 
-from vitlib import paths
+from tests.conftest import call
 
 
 def pytest_output(*arguments, **environment):
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
-    done = subprocess.run(
-        command, cwd=paths.ROOT, env=os.environ | environment, capture_output=True, encoding="utf-8", check=False
-    )
-    return done.returncode, done.stdout
+    return call([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments], **environment)
 
 
 def test_tests_of_a_kind_run_on_request_and_the_summary_names_the_command():

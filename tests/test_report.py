@@ -1,9 +1,7 @@
 """The commands around the notebooks: profiles, execution, publication and the book."""
 
 import json
-import os
 import re
-import subprocess
 import sys
 
 import nbformat
@@ -13,18 +11,9 @@ import report
 from command import UserError
 
 from tests.book import Site, build, copy_of_the_book
-from vitlib import TrainConfig, ViTConfig, data, load_run, paths
+from tests.conftest import call
+from vitlib import TrainConfig, ViTConfig, load_run, paths
 from vitlib.studies import recipes
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """Return an empty project with the real notebooks, into which profiles can be written."""
-    (tmp_path / "profiles").mkdir()
-    (tmp_path / "notebooks").symlink_to(paths.ROOT / "notebooks")
-    monkeypatch.setattr(report, "ROOT", tmp_path)
-    monkeypatch.setenv("REPORT_HOME", "")
-    return tmp_path
 
 
 @pytest.mark.parametrize("name", ["quick", "full", "smoke"])
@@ -45,27 +34,6 @@ def test_a_recipes_network_settings_are_parameters_and_a_profile_may_change_them
     assert report.profile("mine")["02_training"] == {"num_heads": 8, "epochs": 5, "flip": False}
 
 
-@pytest.mark.parametrize(
-    ("content", "sentence"),
-    [
-        ("02_training:\n  epoch: 3\n", r"02_training has no parameter 'epoch'; it has batch_size, crop_padding, "),
-        ("2_training:\n  epochs: 3\n", r"'2_training' has to be one of the notebooks 01_model, 02_training, "),
-        ("02_training: 3\n", r"02_training is 3, but has to hold parameters, name: value\."),
-        ("02_training: [\n", r"mine\.yaml is not valid YAML: "),
-        ("02_training:\n  recipe: bst\n", r"mine\.yaml: recipe is 'bst', but has to be one of best, "),
-    ],
-)
-def test_a_wrong_profile_gets_one_sentence(project, content, sentence):
-    (project / "profiles" / "mine.yaml").write_text(content, encoding="utf-8")
-    with pytest.raises(UserError, match=sentence):
-        report.profile("mine")
-
-
-def test_an_unknown_profile_gets_the_known_names():
-    with pytest.raises(UserError, match="PROFILE is 'gpu', but has to be one of full, quick, smoke"):
-        report.profile("gpu")
-
-
 def test_a_wrong_parameter_ends_the_page_with_one_sentence(project):
     (project / "profiles" / "mine.yaml").write_text("03_per_class:\n  run_name: nowhere\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"run is '.*runs/nowhere', but has to be a finished run"):
@@ -74,9 +42,7 @@ def test_a_wrong_parameter_ends_the_page_with_one_sentence(project):
 
 
 def test_every_file_of_the_library_makes_the_pages_out_of_date():
-    rules = subprocess.run(
-        ["make", "-pn", "help"], cwd=paths.ROOT, capture_output=True, encoding="utf-8", check=False
-    ).stdout
+    _, rules = call(["make", "-pn", "help"])
     known = set(re.search(r"^library := (.*)$", rules, re.MULTILINE)[1].split())
     library = {paths.relative(path) for path in (paths.ROOT / "vitlib").rglob("*.*") if path.suffix != ".pyc"}
     assert library == known
@@ -87,48 +53,33 @@ def test_an_unfinished_rerun_is_not_published(project):
         report.publish("mine")
 
 
-def test_a_rerun_older_than_its_sources_is_not_published(project):
-    book = project / "build" / "mine" / "book"
-    book.mkdir(parents=True)
-    for source in (project / "notebooks").glob("*.ipynb"):
-        page = json.loads(source.read_text(encoding="utf-8"))
-        page["metadata"]["papermill"] = {}
-        page["cells"][0]["source"] = ["# Another title"]
-        (book / source.name).write_text(json.dumps(page), encoding="utf-8")
-    with pytest.raises(UserError, match=r"build/mine/book/01_model\.ipynb differs from notebooks/01_model"):
-        report.publish("mine")
-    assert not (project / "book").exists()
-
-
-def test_without_any_source_of_data_one_sentence_says_what_to_do(monkeypatch, tmp_path):
-    def unreachable(scratch):
-        raise OSError("no route to host")
-
-    monkeypatch.setattr(data, "download_from_torchvision", unreachable)
-    monkeypatch.setattr(data, "download_from_debian", unreachable)
+def test_without_any_source_of_data_one_sentence_says_what_to_do(no_source, monkeypatch, tmp_path):
     monkeypatch.setenv("FASHION_MNIST", str(tmp_path))
     with pytest.raises(UserError, match=r"no route to host.*set FASHION_MNIST to a folder with its four files"):
         report.fetch()
 
 
 def test_the_training_page_runs_by_hand(tmp_path):
-    environment = os.environ | {"REPORT_HOME": str(tmp_path), "TORCH_COMPILE_DISABLE": "1"}
     settings = {"epochs": 2, "train_images": 256, "validation_images": 100, "patch_size": 14, "depth": 1}
     command = [sys.executable, "-m", "papermill", "notebooks/02_training.ipynb", str(tmp_path / "out.ipynb")]
     for name, value in settings.items():
         command += ["-p", name, str(value)]
-    subprocess.run(command, cwd=paths.ROOT, env=environment, check=True, capture_output=True)
+    status, output = call(command, REPORT_HOME=str(tmp_path))
+    assert status == 0, output
     (run,) = (tmp_path / "runs").glob("vit-*")
     assert len(load_run(run).history) == 2
 
 
+def outputs_of(source, folder):
+    """Return the outputs of a notebook with one cell, executed in a folder."""
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)]), folder / "in.ipynb")
+    options = {"kernel_name": "python3", "progress_bar": False}
+    return papermill.execute_notebook(folder / "in.ipynb", folder / "out.ipynb", **options).cells[0].outputs
+
+
 def test_what_a_cell_prints_is_one_output(tmp_path):
     lines = "import time\nprint('now, ', end='', flush=True)\ntime.sleep(1)\nprint('and later')"
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(lines)]), tmp_path / "in.ipynb")
-    made = papermill.execute_notebook(
-        tmp_path / "in.ipynb", tmp_path / "out.ipynb", kernel_name="python3", progress_bar=False
-    )
-    (output,) = made.cells[0].outputs
+    (output,) = outputs_of(lines, tmp_path)
     assert output.text == "now, and later\n"
 
 
@@ -144,15 +95,7 @@ ANOTHER_LOOK = "backend: Agg\nfont.family: monospace\naxes.facecolor: black\ntex
 
 
 def test_neither_the_readers_matplotlib_nor_his_kernels_change_a_page(tmp_path, monkeypatch):
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(FIGURE)]), tmp_path / "in.ipynb")
-
-    def outputs():
-        made = papermill.execute_notebook(
-            tmp_path / "in.ipynb", tmp_path / "out.ipynb", kernel_name="python3", progress_bar=False
-        )
-        return made.cells[0].outputs
-
-    expected = outputs()
+    expected = outputs_of(FIGURE, tmp_path)
     assert expected[0].text.strip() == sys.executable
     assert expected[1].data["image/svg+xml"]
     (tmp_path / "kernels/python3").mkdir(parents=True)
@@ -162,7 +105,7 @@ def test_neither_the_readers_matplotlib_nor_his_kernels_change_a_page(tmp_path, 
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
     monkeypatch.setenv("MPLBACKEND", "Agg")
     monkeypatch.setenv("MATPLOTLIBRC", str(tmp_path))
-    assert outputs() == expected
+    assert outputs_of(FIGURE, tmp_path) == expected
 
 
 def test_a_page_without_one_of_its_figures_is_refused(tmp_path):
@@ -184,19 +127,10 @@ def test_what_a_cell_writes_to_stderr_is_printed_and_not_kept(tmp_path):
 
 @pytest.mark.parametrize("more", [[], ["--prepare-only"]])
 def test_papermill_refuses_an_unknown_parameter_and_writes_nothing(tmp_path, more):
-    command = [
-        sys.executable,
-        "-m",
-        "papermill",
-        "notebooks/01_model.ipynb",
-        str(tmp_path / "out.ipynb"),
-        "-p",
-        "x",
-        "1",
-    ]
-    done = subprocess.run([*command, *more], cwd=paths.ROOT, capture_output=True, encoding="utf-8", check=False)
-    assert done.returncode == 1
-    assert "parameter is 'x', but has to be one of example" in done.stderr
+    command = [sys.executable, "-m", "papermill", "notebooks/01_model.ipynb", str(tmp_path / "out.ipynb")]
+    status, output = call([*command, "-p", "x", "1", *more])
+    assert status == 1
+    assert "parameter is 'x', but has to be one of example" in output
     assert not any(tmp_path.iterdir())
 
 
@@ -217,10 +151,8 @@ def test_the_pages_show_the_homeworks_numbers(pages):
 def test_a_missing_number_stops_the_build(tmp_path):
     book = copy_of_the_book(tmp_path)
     page = book / "03_per_class.ipynb"
-    page.write_text(
-        page.read_text(encoding="utf-8").replace('"application/papermill.record/text/plain"', '"dropped/text"'),
-        encoding="utf-8",
-    )
+    content = page.read_text(encoding="utf-8")
+    page.write_text(content.replace('"application/papermill.record/text/plain"', '"dropped/text"'), encoding="utf-8")
     result = build(book, tmp_path)
     assert result.returncode != 0
     assert "No text/plain found in 'accuracy" in result.stdout + result.stderr

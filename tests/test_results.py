@@ -23,8 +23,8 @@ def tested(make_study, monkeypatch):  # noqa: F811
 
     made = make_study(
         HEAD.replace("validation_images: 100", "validation_images: 0").replace("curves: true", "curves: false")
-        + "  flipped: {{flip: true}}\n  erased: {{from: flipped, erase: 0.5, seeds: [1, 2, 5]}}\n"
-        + "  alone: {{from: erased, mixup: 1, seeds: [7]}}\n  missing: {{from: alone, cutmix: 1, mixup: 0}}\n",
+        + "  flipped: {flip: true}\n  erased: {from: flipped, erase: 0.5, seeds: [1, 2, 5]}\n"
+        + "  alone: {from: erased, mixup: 1, seeds: [7]}\n  missing: {from: alone, cutmix: 1, mixup: 0}\n",
         test="last",
     )
     accuracies = {"homework": (0.5, 0.6, 0.7), "flipped": (0.6, 0.72, 0.8), "erased": (0.7, 0.9, 0.8), "alone": (0.9,)}

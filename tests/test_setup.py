@@ -9,6 +9,7 @@ from pathlib import Path
 import install
 import pytest
 
+from tests.conftest import git
 from tests.encodings_of import unspecified
 from vitlib import paths
 
@@ -32,19 +33,18 @@ def call(*command, cwd, **variables):
     return done.returncode, done.stdout + done.stderr
 
 
-def python(path, words, status):
-    """Write a Python that only tells what it is."""
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(f"#!/bin/sh\necho '{words}'\nexit {status}\n", encoding="utf-8")
+def program(path, script):
+    """Write a shell script that plays a program."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
     path.chmod(0o755)
-    return path
 
 
-def environment_for(project):
-    """Write an environment that passes as one that was made in this folder."""
-    (project / ".venv").mkdir()
-    python(project / ".venv/bin/python", "cpython-312 linux-x86_64", 0)
+def environment_for(project, script="echo cpython-312 linux-x86_64"):
+    """Write an environment that passes as one that was installed in this folder; `script` is its Python."""
+    program(project / ".venv/bin/python", script)
     (project / ".venv/made-for").write_text(call("tools/setup.sh", "identity", cwd=project)[1], encoding="utf-8")
+    (project / ".venv/installed").touch()
 
 
 def test_an_environment_is_stale_once_its_folder_or_its_python_is_another(project):
@@ -56,7 +56,7 @@ def test_an_environment_is_stale_once_its_folder_or_its_python_is_another(projec
     link = project.with_name("link")
     link.symlink_to(project)
     assert call("tools/setup.sh", "stale", cwd=link) == (0, "")
-    python(project / ".venv/bin/python", "cpython-313 linux-x86_64", 0)
+    program(project / ".venv/bin/python", "echo cpython-313 linux-x86_64")
     assert call("tools/setup.sh", "stale", cwd=project) == (0, "stale\n")
     (project / ".venv/bin/python").unlink()
     (project / ".venv/bin/python").symlink_to("/nonexistent/python3")
@@ -65,7 +65,6 @@ def test_an_environment_is_stale_once_its_folder_or_its_python_is_another(projec
 
 def test_make_installs_again_into_a_copied_folder(project):
     environment_for(project)
-    (project / ".venv/installed").touch()
     assert "tools/setup.sh" not in call("make", "-n", "lint", cwd=project)[1]
     copy = shutil.copytree(project, project.with_name("copy"))
     assert "tools/setup.sh" in call("make", "-n", "lint", cwd=copy)[1]
@@ -73,15 +72,15 @@ def test_make_installs_again_into_a_copied_folder(project):
 
 def test_a_python_without_packages_for_it_is_passed_over_and_without_another_one_sentence_says_which_do(project):
     folder = project / "pythons"
-    python(folder / "python3", "CPython 3.15.0 for Linux x86_64 glibc 2.41", 1)
+    program(folder / "python3", "echo CPython 3.15.0 for Linux x86_64 glibc 2.41; exit 1")
     only = {"PATH": f"{folder}:/usr/bin:/bin"}
     for number in range(11, 15):
-        python(folder / f"python3.{number}", f"CPython 3.{number}.0 for Darwin x86_64 13.0", 1)
+        program(folder / f"python3.{number}", f"echo CPython 3.{number}.0 for Darwin x86_64 13.0; exit 1")
     status, output = call("tools/setup.sh", cwd=project, **only)
     assert status == 1
     assert "CPython 3.11 to 3.14 with venv is needed, on Linux (x86_64 or aarch64, glibc 2.28 or newer)" in output
     assert "But python3 is CPython 3.15.0 for Linux x86_64 glibc 2.41." in output
-    (folder / "python3.12").write_text('#!/bin/sh\n[ "$2" = -c ] || { echo "chosen: $*"; exit 3; }\n', encoding="utf-8")
+    program(folder / "python3.12", '[ "$2" = -c ] || { echo "chosen: $*"; exit 3; }')
     assert "chosen: -I -m venv --clear .venv" in call("tools/setup.sh", cwd=project, **only)[1]
     assert "But mine is not found." in call("tools/setup.sh", cwd=project, PYTHON="mine", **only)[1]
 
@@ -100,9 +99,8 @@ def read(name):
 
 def test_an_exported_cdpath_does_not_lead_set_up_elsewhere(project, tmp_path):
     (tmp_path / "elsewhere/tools").mkdir(parents=True)
-    assert call("bash", "tools/setup.sh", "identity", cwd=project, CDPATH=str(tmp_path / "elsewhere"))[1].startswith(
-        f"{project.resolve()}\n"
-    )
+    _, output = call("bash", "tools/setup.sh", "identity", cwd=project, CDPATH=str(tmp_path / "elsewhere"))
+    assert output.startswith(f"{project.resolve()}\n")
 
 
 def test_of_pips_settings_those_hold_that_say_how_packages_are_reached():
@@ -164,11 +162,7 @@ def test_make_n_prints_what_make_report_does_in_a_fresh_clone(project):
 
 def test_a_recipe_stops_at_a_failed_check_in_a_make_without_shellflags(project):
     """As make 3.81 does, which ignores .SHELLFLAGS."""
-    environment_for(project)
-    (project / ".venv/installed").touch()
-    (project / ".venv/bin/python").write_text('#!/bin/sh\necho "$*"\n[ "$2" != check ]\n', encoding="utf-8")
-    environment = project / ".venv/made-for"
-    environment.write_text(call("tools/setup.sh", "identity", cwd=project)[1], encoding="utf-8")
+    environment_for(project, 'echo "$*"; [ "$2" != check ]')
     for target in ("report", "publish"):
         status, output = call("make", ".SHELLFLAGS=-c", target, "PROFILE=nope", cwd=project)
         assert status != 0
@@ -185,20 +179,17 @@ def test_the_readers_settings_of_python_and_its_libraries_do_not_reach_what_make
 
 
 def test_every_text_file_and_subprocess_is_utf_8_whatever_the_locale():
-    files = subprocess.run(
-        ["git", "ls-files", "*.py"], cwd=paths.ROOT, capture_output=True, encoding="utf-8", check=True
-    )
-    found = [f"{name}:{call.lineno}" for name in files.stdout.split() for call, _ in unspecified(paths.ROOT / name)]
-    assert found == []
+    files = git(paths.ROOT, "ls-files", "*.py").split()
+    assert [f"{name}:{line}" for name in files for line in unspecified(paths.ROOT / name)] == []
 
 
 def test_a_checkout_with_the_line_ends_of_windows_has_those_of_unix(tmp_path):
     for name in (".gitattributes", "tools/setup.sh", "Makefile", "runs/report/metrics.json"):
         (tmp_path / "a" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(paths.ROOT / name, tmp_path / "a" / name)
-    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "core.autocrlf=true"]
-    for command in (["init", "a"], ["-C", "a", "add", "."], ["-C", "a", "commit", "-m", "all"], ["clone", "a", "b"]):
-        subprocess.run([*git, *command], cwd=tmp_path, check=True, capture_output=True)
+    a = tmp_path / "a"
+    for folder, *command in ((a, "init"), (a, "add", "."), (a, "commit", "-m", "all"), (tmp_path, "clone", "a", "b")):
+        git(folder, "-c", "core.autocrlf=true", *command)
     for path in (tmp_path / "b").rglob("*.*"):
         assert not path.is_file() or ".git/" in str(path) or b"\r\n" not in path.read_bytes(), path
 
@@ -208,8 +199,7 @@ def test_git_ignores_what_the_readme_makes(name):
     assert subprocess.run(["git", "check-ignore", "-q", name], cwd=paths.ROOT, check=False).returncode == 0
 
 
-FAKE = """#!/bin/sh
-# says what it was asked, and writes the pages
+FAKE = """# says what it was asked, and writes the pages
 echo "$*"
 [ "$2" = execute ] || exit 0
 shift 3
@@ -218,13 +208,12 @@ for page; do touch build/smoke/book/$page.ipynb; done
 
 
 def test_make_executes_the_pages_that_are_out_of_date_training_first(project):
-    environment_for(project)
-    (project / ".venv/bin/python").write_text(FAKE, encoding="utf-8")
+    environment_for(project, FAKE)
     for page in ("01_model", "02_training", "03_per_class", "index", "what_if"):
         (project / "notebooks").mkdir(exist_ok=True)
         (project / f"notebooks/{page}.ipynb").touch()
     (project / "build/smoke/book").mkdir(parents=True)
-    python(project / ".venv/bin/jupyter-book", "no book", 1)
+    program(project / ".venv/bin/jupyter-book", "exit 1")
     target = ["make", "PROFILE=smoke", "-o", ".venv/installed", "build/smoke/html/index.html"]
     for name in ("_config.yml", "_toc.yml"):
         (project / name).touch()

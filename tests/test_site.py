@@ -3,9 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
@@ -135,8 +132,7 @@ sphinx:
 
 def build_again(book, out, *options):
     """Build a book without --all; return the text of each page, script and style sheet."""
-    command = [Path(sys.executable).parent / "jupyter-book", "build", book, "--path-output", out, "-W", *options]
-    result = subprocess.run([*map(str, command)], capture_output=True, encoding="utf-8", check=False)
+    result = build(book, out, options=options)
     assert result.returncode == 0, result.stdout + result.stderr
     html = out / "_build" / "html"
     return {
@@ -175,9 +171,8 @@ def test_an_incremental_build_edits_only_the_pages_that_sphinx_wrote(two_pages, 
     shutil.rmtree(tmp_path / "_build" / ".doctrees")  # make html keeps the pages only
     second = build_again(book, tmp_path)
     # Sphinx adds a checksum to the address of a style sheet that the build before wrote
-    assert {name: VERSION.sub("", text) for name, text in second.items()} == {
-        name: VERSION.sub("", text) for name, text in first.items()
-    }
+    assert second.keys() == first.keys()
+    assert all(VERSION.sub("", text) == VERSION.sub("", first[name]) for name, text in second.items())
     (book / "index.md").write_text("# First\n\nThe ratio $a ÷ b$.\n", encoding="utf-8")
     changed = build_again(book, tmp_path)
     assert changed["other.html"] == second["other.html"]

@@ -119,9 +119,8 @@ def test_the_summary_follows_from_what_the_sections_write(monkeypatch, tmp_path)
 
 
 def test_the_committed_summary_follows_from_the_committed_results():
-    assert json.loads((summary.RESULTS / "summary.json").read_text(encoding="utf-8")) == summary.summary_of(
-        summary.RESULTS
-    )
+    committed = json.loads((summary.RESULTS / "summary.json").read_text(encoding="utf-8"))
+    assert committed == summary.summary_of(summary.RESULTS)
 
 
 def test_an_epoch_is_the_engines_and_not_its_forward_and_backward_passes():

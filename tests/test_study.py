@@ -15,6 +15,7 @@ import pytest
 import study as tool
 
 from tests import slurm
+from tests.conftest import SILENT, wait_until
 from vitlib import data, paths, runs
 from vitlib.config import differences
 from vitlib.studies import study
@@ -33,11 +34,11 @@ settings:
   batch_size: 64
   train_images: 256
   validation_images: 100
-  model: {{patch_size: 14, embed_dim: 8, depth: 2, num_heads: 2, mlp_ratio: 2}}
+  model: {patch_size: 14, embed_dim: 8, depth: 2, num_heads: 2, mlp_ratio: 2}
 variants:
-  homework: {{}}
+  homework: {}
 """
-FLIPPED = HEAD + "  flipped: {{flip: true}}\n"
+FLIPPED = HEAD + "  flipped: {flip: true}\n"
 needs_snakemake = pytest.mark.skipif(
     not tool.SNAKEMAKE.is_file(), reason="make study and make test-cluster install Snakemake"
 )
@@ -50,7 +51,7 @@ def make_study(tmp_path):
     def write(text=HEAD, test="never"):
         path = tmp_path / "studies" / "tried.yaml"
         path.parent.mkdir(exist_ok=True)
-        path.write_text(text.format(test=test), encoding="utf-8")
+        path.write_text(text.replace("{test}", test), encoding="utf-8")
         return study.load(str(path))
 
     return write
@@ -59,18 +60,14 @@ def make_study(tmp_path):
 @pytest.fixture(autouse=True)
 def trained(monkeypatch):
     """Train without a compiler, and return the list of the digests that were trained."""
-    digests, quiet = [], {"compiled": False, "progress": lambda _: None, "device": "cpu"}
+    digests = []
+    for function in (train, train_seeds):
 
-    def one(config, folder, **options):
-        digests.append(config.digest)
-        return train(config, folder, **quiet, **options)
+        def observed(config, *arguments, function=function, **options):
+            digests.append(config.digest)
+            return function(config, *arguments, **SILENT, **options)
 
-    def many(config, seeds, folder, **options):
-        digests.append(config.digest)
-        return train_seeds(config, seeds, folder, **quiet, **options)
-
-    monkeypatch.setattr(study, "train", one)
-    monkeypatch.setattr(study, "train_seeds", many)
+        monkeypatch.setattr(study, function.__name__, observed)
     return digests
 
 
@@ -149,12 +146,11 @@ def test_each_step_of_the_path_changes_one_thing_of_the_step_before():
 
 def test_a_study_becomes_a_job_per_batch_of_seeds(make_study):
     made = make_study(
-        HEAD
-        + "  flipped: {{flip: true}}\n"
-        + "  both: {{from: flipped, crop_padding: 2}}\n"
-        + "  best: {{from: best, epochs: 1}}\n"
-        + "  dropout: {{model: {{dropout: 0.1}}}}\n"
-        + "  drop path: {{model: {{drop_path: 0.1}}}}\n"
+        FLIPPED
+        + "  both: {from: flipped, crop_padding: 2}\n"
+        + "  best: {from: best, epochs: 1}\n"
+        + "  dropout: {model: {dropout: 0.1}}\n"
+        + "  drop path: {model: {drop_path: 0.1}}\n"
     )
     alone = [(0,), (1,), (2,)]  # random masks of a network cannot be batched over seeds
     assert [job.seeds for job in made.jobs] == [(0, 1), (2,)] * 4 + alone * 2
@@ -167,7 +163,7 @@ def test_a_study_becomes_a_job_per_batch_of_seeds(make_study):
 
 
 def test_variants_may_have_seeds_of_their_own_and_jobs_an_order(make_study):
-    made = make_study(HEAD + "  long: {{epochs: 3, seeds: 0-4}}\nfirst: [long]\n")
+    made = make_study(HEAD + "  long: {epochs: 3, seeds: 0-4}\nfirst: [long]\n")
     assert [(job.variant, job.seeds) for job in made.jobs] == [
         ("long", (0, 1)), ("long", (2, 3)), ("long", (4,)), ("homework", (0, 1)), ("homework", (2,)),
     ]  # fmt: skip
@@ -178,8 +174,8 @@ def test_variants_may_have_seeds_of_their_own_and_jobs_an_order(make_study):
 
 
 TAUGHT = (
-    "  taught: {{teacher: owl, teacher_weight: 1, temperature: 2}}\n"
-    "teachers: {{owl: {{networks: 1, depth: 10, width: 1, epochs: 1, views: 2}}}}\n"
+    "  taught: {teacher: owl, teacher_weight: 1, temperature: 2}\n"
+    "teachers: {owl: {networks: 1, depth: 10, width: 1, epochs: 1, views: 2}}\n"
 )
 
 
@@ -273,13 +269,13 @@ def test_a_changed_study_trains_what_is_new_and_drops_the_rows_of_what_is_gone(m
     run_all(more)
     assert len(trained) == 2
     assert [row["variant"] for row in rows_of(more.table)] == ["homework"] * 3 + ["flipped"] * 3
-    less = make_study(HEAD.replace("homework: {{}}", "flipped: {{flip: true}}"))
+    less = make_study(HEAD.replace("homework: {}", "flipped: {flip: true}"))
     tool.plan(str(less.path))
     assert f"  3 rows of {less.table} that no variant asks for will be removed\n" in capsys.readouterr().out
     run_all(less)
     assert [row["variant"] for row in rows_of(more.table)] == ["flipped"] * 3
     assert len(trained) == 2
-    looking = make_study(HEAD.replace("homework: {{}}", "flipped: {{flip: true}}"), test="last")
+    looking = make_study(HEAD.replace("homework: {}", "flipped: {flip: true}"), test="last")
     run_all(looking)  # the rows lack what the study now asks for
     assert len(trained) == 4
     assert rows_of(looking.table)[0]["test_accuracy"]
@@ -396,29 +392,29 @@ def test_the_remaining_time_counts_the_jobs_that_run_in_parallel(make_study, mon
         ("seeds_a_job: 2", "seeds_a_job: true", "seeds_a_job is True, but has to be a valid integer."),
         ("curves: true", "curves: 2", "curves is 2, but has to be a valid boolean."),
         ("epochs: 2", "epochs: many", "epochs is 'many', but has to be a valid integer."),
-        ("  homework: {{}}", "", "variants is None, but has to be a valid dictionary."),
-        ("  homework: {{}}", "  {{}}", "variants is {}, but has to have at least 1 item"),
-        ("homework: {{}}", "fast: {{lr: -1}}", "variant 'fast': lr is -1, but has to be greater than or equal to 0."),
-        ("homework: {{}}", "fast: {{rl: 1}}", "variant 'fast': setting is 'rl', but has to be one of batch_size, "),
-        ("homework: {{}}", "fast: 3", "variants.fast is 3, but has to be a valid dictionary."),
-        ("homework: {{}}", "a: {{from: b}}", "variant 'a': from is 'b', but has to be a variant above it or a recipe"),
-        ("homework: {{}}", "a: {{from: [homework]}}", "variant 'a': from is ['homework'], but has to be a variant ab"),
-        ("homework: {{}}", "a: {{}}\n  b: {{flip: false}}", "variant 'b' has the same settings as 'a': remove one."),
-        ("homework: {{}}", "a: {{}}\n  b: {{lr: 1}}\n  a: {{lr: 2}}", "is not valid YAML: 'a' is given twice in "),
-        ("homework: {{}}", "a: {{seeds: 3}}", "variant 'a': seeds is 3, but has to be a range such as 0-4 or a list"),
-        ("homework: {{}}", "a: {{seeds: [-1]}}", "variant 'a': seed is -1, but has to be greater than or equal to 0."),
+        ("  homework: {}", "", "variants is None, but has to be a valid dictionary."),
+        ("  homework: {}", "  {}", "variants is {}, but has to have at least 1 item"),
+        ("homework: {}", "fast: {lr: -1}", "variant 'fast': lr is -1, but has to be greater than or equal to 0."),
+        ("homework: {}", "fast: {rl: 1}", "variant 'fast': setting is 'rl', but has to be one of batch_size, "),
+        ("homework: {}", "fast: 3", "variants.fast is 3, but has to be a valid dictionary."),
+        ("homework: {}", "a: {from: b}", "variant 'a': from is 'b', but has to be a variant above it or a recipe"),
+        ("homework: {}", "a: {from: [homework]}", "variant 'a': from is ['homework'], but has to be a variant ab"),
+        ("homework: {}", "a: {}\n  b: {flip: false}", "variant 'b' has the same settings as 'a': remove one."),
+        ("homework: {}", "a: {}\n  b: {lr: 1}\n  a: {lr: 2}", "is not valid YAML: 'a' is given twice in "),
+        ("homework: {}", "a: {seeds: 3}", "variant 'a': seeds is 3, but has to be a range such as 0-4 or a list"),
+        ("homework: {}", "a: {seeds: [-1]}", "variant 'a': seed is -1, but has to be greater than or equal to 0."),
         ("curves: true", "first: [long]", "first is 'long', but has to be one of the variants: homework."),
-        ("curves: true", "teachers: {{owl: {{depth: 9}}}}", "teacher 'owl': depth is 9, but has to be 6 n + 4, such"),
-        ("curves: true", "teachers: {{owl: {{size: 9}}}}", "teacher 'owl': setting is 'size', but has to be one of b"),
-        ("curves: true", "teachers: {{Owl: {{}}}}", "teacher 'Owl': teacher is 'Owl', but has to match pattern"),
-        ("homework: {{}}", "1: {{}}", "the name of a variant is 1, but has to be a line of text: quote what YAML"),
-        ("homework: {{}}", '"a\\nb": {{}}', r"the name of a variant is 'a\nb', but has to be a line of text"),
+        ("curves: true", "teachers: {owl: {depth: 9}}", "teacher 'owl': depth is 9, but has to be 6 n + 4, such"),
+        ("curves: true", "teachers: {owl: {size: 9}}", "teacher 'owl': setting is 'size', but has to be one of b"),
+        ("curves: true", "teachers: {Owl: {}}", "teacher 'Owl': teacher is 'Owl', but has to match pattern"),
+        ("homework: {}", "1: {}", "the name of a variant is 1, but has to be a line of text: quote what YAML"),
+        ("homework: {}", '"a\\nb": {}', r"the name of a variant is 'a\nb', but has to be a line of text"),
     ],
 )
 def test_a_wrong_study_gets_one_sentence_and_leaves_nothing(tmp_path, command, old, new, sentence):
     assert old in HEAD
     path = tmp_path / "tried.yaml"
-    path.write_text(HEAD.replace(old, new).format(test="never"), encoding="utf-8")
+    path.write_text(HEAD.replace(old, new).replace("{test}", "never"), encoding="utf-8")
     said = command("run", path)
     assert sentence in said
     assert "\n" not in said
@@ -572,11 +568,9 @@ def test_an_unreachable_scheduler_gets_one_sentence(make_study, tmp_path, monkey
     monkeypatch.setenv("PATH", str(tools))
     said = command("run", made.path, "--executor", "slurm")
     assert said == "Slurm cannot be reached: its commands (sbatch, sinfo) are not on this machine."
-    (tools / "sinfo").write_text(
-        "#!/bin/sh\necho 'Unable to contact slurm controller (connect failure)' >&2\nexit 1\n", encoding="utf-8"
-    )
-    (tools / "sinfo").chmod(0o755)
     reason = "Unable to contact slurm controller (connect failure)"
+    (tools / "sinfo").write_text(f"#!/bin/sh\necho '{reason}' >&2\nexit 1\n", encoding="utf-8")
+    (tools / "sinfo").chmod(0o755)
     said = command("run", made.path, "--executor", "slurm")
     assert said == f"Slurm cannot be reached ({reason}): nothing was submitted."
     assert not made.work.exists()
@@ -615,11 +609,9 @@ def test_an_interrupted_study_ends_its_jobs_and_can_go_on(make_study):
     made = make_study(HEAD.replace("epochs: 2", "epochs: 20000"))
     running = start("run", made.path, "--cores", "1")
     folder = made.folder(made.variants["homework"])
-    slurm.wait_for(lambda: any(folder.glob("*.partial/checkpoint-*")), "a job trains", 300)
-    assert (
-        "tried is being run by another process: wait for it or end it."
-        in finish(start("run", made.path, "--cores", "1"))[2]
-    )
+    wait_until(lambda: any(folder.glob("*.partial/checkpoint-*")), "a job trains", 300)
+    second = finish(start("run", made.path, "--cores", "1"))
+    assert "tried is being run by another process: wait for it or end it." in second[2]
     running.send_signal(signal.SIGINT)
     status, out, err = finish(running)
     assert (status, err.strip()) == (1, "Stopped. Run the same command again to continue.")

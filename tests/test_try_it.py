@@ -155,12 +155,10 @@ def test_another_network_runs_as_well(opened, pages, run, test_set, tmp_path):
         torch.nn.init.normal_(parameter, std=0.3)
     fake = type("Run", (), {"config": type("Config", (), {"model": ODD}), "model": model})
     markup = try_it.page(fake, test_set[0], [try_it.Sample("typical", 3, 1, 1, 1.0)]).data
-    (tmp_path / "odd.html").write_text(
-        f"<html><head><title>Odd</title></head><body>{markup}</body></html>", encoding="utf-8"
-    )
-    probabilities, _ = opened("odd", folder=tmp_path).evaluate(
-        ATTENTION, [test_set[0][3].flatten().tolist(), [*range(16)]]
-    )
+    markup = f"<html><head><title>Odd</title></head><body>{markup}</body></html>"
+    (tmp_path / "odd.html").write_text(markup, encoding="utf-8")
+    arguments = [test_set[0][3].flatten().tolist(), [*range(16)]]
+    probabilities, _ = opened("odd", folder=tmp_path).evaluate(ATTENTION, arguments)
     with torch.inference_mode():
         wanted = without(model, test_set[0][3], [*range(16)])
     assert torch.allclose(torch.tensor(probabilities).double(), wanted, atol=1e-5)
@@ -250,18 +248,8 @@ def test_trousers_can_be_drawn_with_mouse_and_keyboard(opened):
     assert seen(page)[15, 14] == 255
 
 
-SHIRT = [
-    (300, 250),
-    (600, 250),
-    (760, 420),
-    (680, 520),
-    (610, 450),
-    (610, 950),
-    (290, 950),
-    (290, 450),
-    (220, 520),
-    (140, 420),
-]
+# x, y, x, y, ...
+SHIRT = [300, 250, 600, 250, 760, 420, 680, 520, 610, 450, 610, 950, 290, 950, 290, 450, 220, 520, 140, 420]
 
 
 def photo(mode, ground, cloth):

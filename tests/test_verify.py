@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 
 import nbformat
 import pytest
@@ -10,8 +9,8 @@ import report
 import safetensors.torch
 import verify
 
-from tests.conftest import TINY
-from vitlib import TrainConfig, data, paths, runs, train
+from tests.conftest import TINY, eagerly, git
+from vitlib import TrainConfig, data, paths, runs
 
 TABLE = "studies/results/recipe.csv"
 CODE = f"""\
@@ -41,7 +40,7 @@ def published(tmp_path_factory):
     config = TrainConfig(model=TINY, epochs=1, train_images=512, validation_images=100)
     with pytest.MonkeyPatch.context() as patch:
         use(root, patch)
-        train(config, root / "build/mine/runs/report", device="cpu", compiled=False, progress=lambda _: None)
+        eagerly(config, root / "build/mine/runs/report")
         report.execute("mine", ["page"])
         report.publish("mine")
     return root
@@ -105,22 +104,15 @@ def test_a_changed_weight_with_new_checksums_is_found(project):
 
 def test_a_data_file_that_is_not_committed_is_found(project):
     for arguments in (["init"], ["add", "studies"], ["commit", "-m", "without the run"]):
-        command = ["git", "-C", project, "-c", "user.name=a", "-c", "user.email=a@example.org", *arguments]
-        subprocess.run(command, check=True, capture_output=True)
+        git(project, *arguments)
     assert verify.verify() == ["runs/report/metrics.json is not as committed: restore or commit it."]
 
 
 def test_in_a_shallow_clone_and_without_git_the_checks_that_are_possible_hold(project, tmp_path, monkeypatch, capsys):
-    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "init.defaultBranch=main"]
-    for arguments in (
-        ["init", "."],
-        ["add", "."],
-        ["commit", "-m", "first"],
-        ["commit", "--allow-empty", "-m", "second"],
-    ):
-        subprocess.run([*git, "-C", project, *arguments], check=True, capture_output=True)
+    for arguments in (["init"], ["add", "."], ["commit", "-m", "1"], ["commit", "--allow-empty", "-m", "2"]):
+        git(project, *arguments)
     clone = tmp_path / "shallow"
-    subprocess.run([*git, "clone", "--depth", "1", f"file://{project}", clone], check=True, capture_output=True)
+    git(tmp_path, "clone", "--depth", "1", f"file://{project}", clone)
     use(clone, monkeypatch)
     assert verify.verify() == []
     assert "2 data files are those that the pages were executed on, and committed" in capsys.readouterr().out

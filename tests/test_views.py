@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.conftest import TINY
+from tests.conftest import SILENT, TINY
 from tests.test_teacher import TEACHER
 from vitlib import TrainConfig, data, runs, train, train_seeds
 from vitlib.training import distillation, views
@@ -21,7 +21,7 @@ CONFIG = TrainConfig(
     teacher="owl", teacher_weight=1, temperature=2,
 )  # fmt: skip
 PLAIN = replace(CONFIG, flip=False, crop_padding=0, mixup=0)
-SILENT = {"compiled": False, "test": "never", "progress": lambda _: None, "device": "cpu"}
+UNTESTED = SILENT | {"test": "never"}
 CPU = torch.device("cpu")
 
 
@@ -71,9 +71,8 @@ def test_a_view_shows_each_image_once_augmented_as_the_settings_say():
 
 def test_a_view_depends_on_its_number_and_seed_alone():
     images, labels = training_images()
-    one, again, next_view, other_seed = (
-        views.draw(view, seed, CONFIG, images, labels)[0] for view, seed in ((0, 0), (0, 0), (1, 0), (0, 1))
-    )
+    drawn = [(0, 0), (0, 0), (1, 0), (0, 1)]  # view, seed
+    one, again, next_view, other_seed = (views.draw(*each, CONFIG, images, labels)[0] for each in drawn)
     assert torch.equal(one, again)
     assert not torch.equal(one, next_view)
     assert not torch.equal(one, other_seed)
@@ -103,9 +102,8 @@ def test_a_run_sees_the_pictures_that_were_answered(made):
         drawn, labels = views.draw(view, TEACHER.seed, made, *training_images())
         assert torch.equal(pictures[view], drawn)
         assert torch.equal(targets[view, :, 0].float(), labels)
-        torch.testing.assert_close(
-            targets[view, :, 1].float(), distillation.answers(networks, drawn), atol=5e-3, rtol=0
-        )
+        answers = distillation.answers(networks, drawn)
+        torch.testing.assert_close(targets[view, :, 1].float(), answers, atol=5e-3, rtol=0)
 
 
 def test_a_teacher_is_named_after_its_content_and_made_once(made, folder, monkeypatch):
@@ -194,12 +192,12 @@ def test_altered_answers_and_pictures_are_refused(made, folder, monkeypatch):
 
 
 def test_the_teachers_content_belongs_to_the_runs_identity(made, folder, tmp_path):
-    run = train(made, tmp_path / "run", **SILENT)
+    run = train(made, tmp_path / "run", **UNTESTED)
     other = replace(made, teacher=distillation.make("owl", replace(TEACHER, networks=1), CONFIG, ignore))
     assert other.digest != made.digest
     with pytest.raises(ValueError, match="run holds a run with teacher="):
-        train(other, tmp_path / "run", **SILENT)
-    taught = train(other, tmp_path / "other", **SILENT)
+        train(other, tmp_path / "run", **UNTESTED)
+    taught = train(other, tmp_path / "other", **UNTESTED)
     assert taught.history[-1]["train_loss"] != run.history[-1]["train_loss"]
 
 
@@ -251,8 +249,8 @@ def test_the_loss_weighs_softened_answers_against_labels_by_hand():
 
 def test_seeds_with_a_teacher_learn_together_what_each_learns_alone(made, tmp_path):
     config = replace(made, teacher_weight=0.7, precision="float32")
-    together = train_seeds(config, [0, 1], tmp_path / "together", **SILENT)
+    together = train_seeds(config, [0, 1], tmp_path / "together", **UNTESTED)
     for seed, run in zip((0, 1), together, strict=True):
-        alone = train(replace(config, seed=seed), tmp_path / f"alone-{seed}", **SILENT)
+        alone = train(replace(config, seed=seed), tmp_path / f"alone-{seed}", **UNTESTED)
         losses = [[row["train_loss"] for row in each.history] for each in (run, alone)]
         assert losses[0] == pytest.approx(losses[1], abs=5e-5)

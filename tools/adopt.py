@@ -126,8 +126,9 @@ def _unite(table: Path, ours: Path, known: set[str]) -> None:
 @contextmanager
 def teachers_known(found: pack.Pack) -> Iterator[None]:
     """Put the records of the pack's teachers where studies look for them; take them away again if a check fails."""
-    new = {paths.ROOT / name: content for name, content in found.files.items() if _is_record(name)}
-    new = {path: content for path, content in new.items() if not path.exists()}
+    place = "studies/teachers"
+    records = {paths.ROOT / name: content for name, content in found.files.items() if str(Path(name).parent) == place}
+    new = {path: content for path, content in records.items() if not path.exists()}
     for path, content in new.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
@@ -137,10 +138,6 @@ def teachers_known(found: pack.Pack) -> Iterator[None]:
         for path in new:
             path.unlink()
         raise
-
-
-def _is_record(name: str) -> bool:
-    return Path(name).parent == Path("studies/teachers")
 
 
 # ---- to their place ------------------------------------------------------------------------------------------------

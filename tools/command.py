@@ -16,12 +16,6 @@ class UserError(Exception):
     """Something that the user can put right. Its text is the whole message."""
 
 
-def sentence(error: OSError) -> str:
-    """Return one sentence for an error of the system."""
-    where = f": {error.filename}" if error.filename else ""
-    return f"{error.strerror or error}{where}. Fix that and run the same command again."
-
-
 @contextmanager
 def exit_on_user_error(*errors: type[Exception]) -> Iterator[None]:
     """End the process with one sentence on a UserError, one of `errors`, Ctrl-C or an error of the system."""
@@ -33,4 +27,5 @@ def exit_on_user_error(*errors: type[Exception]) -> Iterator[None]:
     except KeyboardInterrupt:
         sys.exit(f"\n{STOPPED}")
     except OSError as error:
-        sys.exit(f"\n{sentence(error)}")
+        where = f": {error.filename}" if error.filename else ""
+        sys.exit(f"\n{error.strerror or error}{where}. Fix that and run the same command again.")

@@ -202,11 +202,8 @@ def tests_and_page(session: Session) -> None:
         command += ["--no-progress-bar", "--parameters_yaml", json.dumps(given)]
         page = Process(session, "page", command, REPORT_HOME=str(session.work))
     if session.about.parts.get("tests", "").split(",")[0] != "done":
-        marked = [
-            str(path)
-            for path in sorted((paths.ROOT / "tests").glob("test_*.py"))
-            if "mark.gpu" in path.read_text(encoding="utf-8")
-        ]
+        tests = sorted((paths.ROOT / "tests").glob("test_*.py"))
+        marked = [str(path) for path in tests if "mark.gpu" in path.read_text(encoding="utf-8")]
         process = Process(session, "tests", ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu", *marked])
         outcome, seconds = process.wait(min(session.patience * TEST_SECONDS, session.left))
         session.say("tests", f"{outcome}, {process.last_line}")

@@ -44,10 +44,5 @@ def hashes(log: Path, root: Path, output_root: Path) -> dict[str, str]:
         parts = path.relative_to(base).parts if path.is_relative_to(base) else ()
         inside = parts and parts[0] != "build" and not any(part.startswith(".") for part in parts)
         if inside and path.is_file():  # training removes what it kept to resume from
-            found["/".join(parts)] = sha256(path)
+            found["/".join(parts)] = hashlib.sha256(path.read_bytes()).hexdigest()
     return dict(sorted(found.items()))
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

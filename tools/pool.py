@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing import connection
 from typing import Any
 
-from command import STOPPED, UserError, sentence
+from command import STOPPED, UserError, exit_on_user_error
 
 Send = Callable[[str, str], None]  # "line" and a line to print, or "state" and what the task does now
 FORK = multiprocessing.get_context("fork")  # starts in no time, and a child holds the locks of its parent
@@ -101,13 +101,8 @@ def _child(task: Callable[[str, Send], None], name: str, theirs: Any) -> None:  
         theirs.send((kind, text))
 
     try:
-        task(name, send)
-    except UserError as error:
-        send("failure", str(error))
-        sys.exit(1)
-    except KeyboardInterrupt:
-        send("failure", STOPPED)
-        sys.exit(1)
-    except OSError as error:
-        send("failure", sentence(error))
+        with exit_on_user_error():
+            task(name, send)
+    except SystemExit as end:
+        send("failure", str(end).strip())
         sys.exit(1)

@@ -19,7 +19,7 @@ case "${1:-}" in
   stale) [ "$(identity)" = "$(cat .venv/made-for 2>/dev/null)" ] || echo stale; exit ;;
 esac
 
-# what a Python is; with status 0 if all packages of requirements.txt have files for it (tests/faults/test_setup.py)
+# what a Python is; with status 0 if all packages of requirements.txt have files for it (tests/test_setup.py)
 describe='
 import os, platform, struct, sys, sysconfig
 system, machine, implementation = sys.platform, platform.machine(), platform.python_implementation()

@@ -6,33 +6,12 @@ from dataclasses import replace
 import pytest
 import report
 
-from tests.conftest import TINY
-from tests.faults import trial
-from vitlib import TrainConfig, load_run, paths, runs, train
+from tests.conftest import TINY, damage, eagerly, result
+from vitlib import TrainConfig, load_run, paths, runs
 from vitlib.training import checkpoint
 
 KINDS = ("truncated", "emptied", "flipped", "swapped", "removed")
 CONFIG = TrainConfig(model=TINY, epochs=2, batch_size=64, train_images=256, validation_images=100)
-
-
-def damage(path, kind, other=None):
-    """Damage a file; `other` is the file it is swapped with."""
-    content = bytearray(path.read_bytes())
-    if kind == "truncated":
-        path.write_bytes(content[: len(content) // 2])
-    elif kind == "emptied":
-        path.write_bytes(b"")
-    elif kind == "flipped":
-        content[len(content) // 2] ^= 1
-        path.write_bytes(content)
-    elif kind == "swapped":
-        shutil.copyfile(other, path)
-    else:
-        path.unlink()
-
-
-def train_quietly(config, folder, progress=lambda line: None):
-    return train(config, folder, device="cpu", compiled=False, progress=progress)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +19,7 @@ def finished(tmp_path_factory):
     """Return a folder with two finished runs, 0 and 1, that differ in their seed."""
     folder = tmp_path_factory.mktemp("finished")
     for seed in (0, 1):
-        train_quietly(replace(CONFIG, seed=seed), folder / f"{seed}")
+        eagerly(replace(CONFIG, seed=seed), folder / f"{seed}")
     return folder
 
 
@@ -55,7 +34,7 @@ def started(tmp_path_factory):
     folder = tmp_path_factory.mktemp("started")
     for seed in (0, 1):
         with pytest.raises(KeyboardInterrupt):
-            train_quietly(replace(CONFIG, seed=seed), folder / f"{seed}", stop)
+            eagerly(replace(CONFIG, seed=seed), folder / f"{seed}", progress=stop)
     return folder
 
 
@@ -69,7 +48,6 @@ def test_a_run_with_a_damaged_file_is_refused_by_the_files_name(tmp_path, finish
     assert name in str(error.value)
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_started_run_with_a_damaged_checkpoint_trains_to_the_same_result(tmp_path, started, finished, kind):
     own, other = (next(checkpoint.partial_folder(started / seed).glob("checkpoint-*")) for seed in "01")
@@ -77,7 +55,7 @@ def test_a_started_run_with_a_damaged_checkpoint_trains_to_the_same_result(tmp_p
     damage(partial / own.name, kind, other)
     if kind == "swapped":  # the other's name has the other's checksum
         (partial / own.name).rename(partial / other.name)
-    assert trial.result(train_quietly(CONFIG, tmp_path / "run")) == trial.result(load_run(finished / "0"))
+    assert result(eagerly(CONFIG, tmp_path / "run")) == result(load_run(finished / "0"))
 
 
 @pytest.mark.faults
@@ -87,7 +65,7 @@ def test_a_started_run_with_damaged_settings_is_refused(tmp_path, started, kind)
     partial = shutil.copytree(settings.parent, checkpoint.partial_folder(tmp_path / "run"))
     damage(partial / settings.name, kind, other)
     with pytest.raises(ValueError, match=str(tmp_path / "run")):
-        train_quietly(CONFIG, tmp_path / "run")
+        eagerly(CONFIG, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -98,7 +76,7 @@ def project(tmp_path, monkeypatch):
         shutil.copytree(paths.ROOT / folder, tmp_path / folder)
     shutil.copytree(paths.ROOT / "book", tmp_path / "build" / "smoke" / "book", ignore=shutil.ignore_patterns("_*"))
     monkeypatch.setattr(report, "ROOT", tmp_path)
-    monkeypatch.setenv("REPORT_HOME", "")  # the tool changes it, and this changes it back
+    monkeypatch.setenv("REPORT_HOME", "")
     return tmp_path
 
 
@@ -111,9 +89,16 @@ def test_a_damaged_notebook_is_not_executed(project, kind):
     assert not (project / "build" / "smoke" / "book" / "what_if.ipynb").exists()
 
 
-@pytest.mark.parametrize("kind", ["truncated", "emptied", "swapped"])
-def test_a_damaged_page_is_not_published(project, kind):
+@pytest.mark.parametrize(
+    ("kind", "failure"),
+    [
+        ("truncated", "is missing or damaged: remove it and run make report again"),
+        ("emptied", "is missing or damaged: remove it and run make report again"),
+        ("swapped", "differs from notebooks/01_model.ipynb: run make report"),
+    ],
+)
+def test_a_damaged_page_is_not_published(project, kind, failure):
     damage(project / "build" / "smoke" / "book" / "01_model.ipynb", kind, project / "notebooks" / "what_if.ipynb")
-    with pytest.raises(report.UserError, match=r"build/smoke/book/01_model\.ipynb "):
+    with pytest.raises(report.UserError, match=rf"build/smoke/book/01_model\.ipynb {failure}"):
         report.publish("smoke")
     assert not (project / "book").exists()

@@ -13,8 +13,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import TINY
-from vitlib import TrainConfig, load_run, paths, runs, train
+from tests.conftest import TINY, eagerly
+from vitlib import TrainConfig, load_run, paths, runs
 
 pytestmark = pytest.mark.faults
 often = settings(
@@ -33,7 +33,7 @@ values = st.recursive(
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     config = TrainConfig(model=TINY, epochs=2, batch_size=64, train_images=128, validation_images=10)
-    return train(config, tmp_path_factory.mktemp("fuzz") / "run", device="cpu", compiled=False, progress=lambda _: None)
+    return eagerly(config, tmp_path_factory.mktemp("fuzz") / "run")
 
 
 def is_read(run, name, content):
@@ -118,12 +118,8 @@ def test_weights_of_any_shape_and_type_are_read_or_refused(run, data):
         lambda value: yaml.safe_dump(value).encode()
     )
 )
-def test_a_profile_of_any_content_is_read_or_refused_by_its_name(tmp_path, monkeypatch, content):
-    (tmp_path / "profiles").mkdir(exist_ok=True)
-    if not (tmp_path / "notebooks").exists():
-        (tmp_path / "notebooks").symlink_to(paths.ROOT / "notebooks")
-    monkeypatch.setattr(report, "ROOT", tmp_path)
-    (tmp_path / "profiles" / "mine.yaml").write_bytes(content)
+def test_a_profile_of_any_content_is_read_or_refused_by_its_name(project, content):
+    (project / "profiles" / "mine.yaml").write_bytes(content)
     try:
         sections = report.profile("mine")
     except report.UserError as error:

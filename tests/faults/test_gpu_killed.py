@@ -1,10 +1,12 @@
 """The command for a GPU is killed and called again: its pack is valid after every kill, and whole in the end."""
 
-import subprocess
+import random
+import shutil
 
 import pack
 import pytest
 
+from tests.conftest import git, result
 from tests.faults import trial
 from vitlib import load_run, train_seeds
 from vitlib.studies import study as studies
@@ -15,12 +17,10 @@ pytestmark = pytest.mark.faults
 @pytest.fixture
 def project(tmp_path):
     """Return a copy of the project with a git history of its own, and what a process needs to use it."""
-    folder = tmp_path / "project"
-    surroundings = trial.clone(folder)
+    folder, surroundings = trial.clone(tmp_path / "project")
     (folder / ".gitignore").write_text("/build/\n/.venv\n__pycache__/\n", encoding="utf-8")
-    identity = ["-c", "user.name=nobody", "-c", "user.email=nobody@localhost"]
-    for command in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-q", "-m", "copy"]):
-        subprocess.run(["git", *command], cwd=folder, check=True)
+    for command in (["init"], ["add", "-A"], ["commit", "-m", "copy"]):
+        git(folder, *command)
     return folder, surroundings
 
 
@@ -31,7 +31,7 @@ def contents(folder):
 
 def test_a_killed_command_continues_and_its_pack_is_adopted_or_refused_as_a_whole(project, tmp_path):
     folder, surroundings = project
-    out, log, chance = tmp_path / "pack", tmp_path / "log", trial.chance("gpu")
+    out, log, chance = tmp_path / "pack", tmp_path / "log", random.Random("gpu")
     command = [trial.PYTHON, "tools/gpu.py", "--smoke", "--seconds", "900", "--out", str(out)]
     packed = {}
     for words in ("tests: ", "smoke, baseline, seeds 0, 1: done"):  # each kill comes some time after this line
@@ -55,11 +55,11 @@ def test_a_killed_command_continues_and_its_pack_is_adopted_or_refused_as_a_whol
     job = study.jobs[1]
     undisturbed = train_seeds(job.config, job.seeds, tmp_path / "undisturbed", compiled=False, test="never")
     adopted = [load_run(study.folder(job.config) / f"seed-{seed}") for seed in job.seeds]
-    assert [*map(trial.result, adopted)] == [*map(trial.result, undisturbed)]
+    assert [*map(result, adopted)] == [*map(result, undisturbed)]
 
     first = out / "gpu-0.tar.gz"
     first.write_bytes(first.read_bytes()[:-100])
-    subprocess.run(["rm", "-r", folder / "build"], check=True)
+    shutil.rmtree(folder / "build")
     status, output = trial.call([trial.PYTHON, "tools/adopt.py", "--smoke", str(out)], folder, **surroundings)
     assert status != 0
     assert "gpu-0.tar.gz is damaged or cut off" in output

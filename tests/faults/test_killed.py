@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import random
 import shutil
 import signal
 from dataclasses import replace
@@ -10,9 +11,9 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from tests.conftest import TINY
+from tests.conftest import TINY, eagerly, result
 from tests.faults import trial
-from vitlib import TrainConfig, load_run, paths, train
+from vitlib import TrainConfig, load_run, paths
 from vitlib.config import differences
 from vitlib.runs import read_config
 from vitlib.training import checkpoint, loop
@@ -27,7 +28,7 @@ CONFIG = TrainConfig(
 
 def train_quietly(folder, config=CONFIG):
     loop.CHECKPOINT_SECONDS = 0  # as if each epoch took minutes
-    return train(config, folder, device="cpu", compiled=False, progress=lambda line: None)
+    return eagerly(config, folder)
 
 
 def assert_whole(run_dir):
@@ -42,7 +43,7 @@ def assert_whole(run_dir):
 
 def test_a_training_that_is_killed_ends_in_the_same_weights_history_and_metrics(tmp_path):
     expected = train_quietly(tmp_path / "undisturbed")
-    seconds, moments, killed = sum(row["seconds"] for row in expected.history), trial.chance("training"), 0
+    seconds, moments, killed = sum(row["seconds"] for row in expected.history), random.Random("training"), 0
     while not (tmp_path / "run").exists():
         process = FORKED.Process(target=train_quietly, args=(tmp_path / "run",))
         process.start()
@@ -52,7 +53,7 @@ def test_a_training_that_is_killed_ends_in_the_same_weights_history_and_metrics(
         killed += process.exitcode == -signal.SIGKILL
         assert_whole(tmp_path / "run")
     assert killed > 2
-    assert trial.result(load_run(tmp_path / "run")) == trial.result(expected)
+    assert result(load_run(tmp_path / "run")) == result(expected)
 
 
 # ---- the commands around it ----------------------------------------------------------------------------------------
@@ -72,8 +73,8 @@ def assert_executed(book):
 
 
 def test_a_make_report_that_is_killed_makes_the_same_report(tmp_path):
-    folder, log, command = tmp_path / "project", tmp_path / "log", ["make", "report", "PROFILE=smoke"]
-    surroundings = trial.clone(folder)
+    log, command = tmp_path / "log", ["make", "report", "PROFILE=smoke"]
+    folder, surroundings = trial.clone(tmp_path / "project")
     (folder / "profiles" / "smoke.yaml").write_text(yaml.safe_dump({"02_training": PARAMETERS}), encoding="utf-8")
     book, run = folder / "build" / "smoke" / "book", folder / "build" / "smoke" / "runs" / "report"
     book.mkdir(parents=True)
@@ -92,7 +93,7 @@ def test_a_make_report_that_is_killed_makes_the_same_report(tmp_path):
     assert status == 0, output
     assert "Test accuracy" in output
     check()
-    assert trial.result(load_run(run)) == trial.result(train_quietly(tmp_path / "undisturbed", SMALL))
+    assert result(load_run(run)) == result(train_quietly(tmp_path / "undisturbed", SMALL))
     assert {page.stem for page in book.glob("*.ipynb")} < {page.stem for page in (book.parent / "html").glob("*.html")}
 
 
@@ -105,21 +106,20 @@ def test_a_build_that_is_killed_leaves_a_whole_site_or_none(tmp_path):
         assert status == 0, output
         return pages_of(folder / "book" / "_build" / "html")
 
-    folders = [tmp_path / "undisturbed", tmp_path / "killed"]
-    surroundings, _ = map(trial.clone, folders)
-    expected = complete(folders[0], surroundings)
-    lines = len((folders[0] / "build" / "published" / "render.log").read_text(encoding="utf-8").splitlines())
-    site, log = folders[1] / "book" / "_build" / "html", folders[1] / "build" / "published" / "render.log"
-    surroundings["PYTHONPATH"] = str(folders[1])
+    whole, surroundings = trial.clone(tmp_path / "undisturbed")
+    expected = complete(whole, surroundings)
+    lines = len((whole / "build" / "published" / "render.log").read_text(encoding="utf-8").splitlines())
+    folder, surroundings = trial.clone(tmp_path / "killed")
+    site, log = folder / "book" / "_build" / "html", folder / "build" / "published" / "render.log"
 
     def begin():
-        return trial.start(["make", "html"], folders[1], tmp_path / "log", **surroundings)
+        return trial.start(["make", "html"], folder, tmp_path / "log", **surroundings)
 
     def check():
         assert not site.exists() or pages_of(site) == expected
 
     trial.kill_often(3, begin, log, lines, 1, check, lambda: shutil.rmtree(site))
-    assert complete(folders[1], surroundings) == expected
+    assert complete(folder, surroundings) == expected
 
 
 # ---- Ctrl-C, and two at once ---------------------------------------------------------------------------------------
@@ -145,7 +145,7 @@ def interrupt(command, cwd, log, words, watched, **surroundings):
 def project(tmp_path, monkeypatch):
     """Return a copy of the project, and what a process needs to use it; Ctrl-C reaches what the test starts."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background a shell has it ignored
-    yield tmp_path / "project", trial.clone(tmp_path / "project")
+    yield trial.clone(tmp_path / "project")
     signal.signal(signal.SIGINT, before)
 
 
@@ -157,14 +157,8 @@ def test_ctrl_c_in_a_training_says_how_to_continue(tmp_path, project):
 
 
 def test_ctrl_c_in_papermill_says_how_to_continue(tmp_path, project):
-    command = [
-        trial.PYTHON,
-        "-m",
-        "papermill",
-        "--log-output",
-        "notebooks/02_training.ipynb",
-        str(tmp_path / "out.ipynb"),
-    ]
+    command = [trial.PYTHON, "-m", "papermill", "--log-output"]
+    command += ["notebooks/02_training.ipynb", str(tmp_path / "out.ipynb")]
     command += [word for name, value in (PARAMETERS | {"epochs": 1000}).items() for word in ("-p", name, str(value))]
     home = str(tmp_path / "home")
     output = interrupt(command, paths.ROOT, tmp_path / "log", "epoch    1", tmp_path / "log", REPORT_HOME=home)

@@ -9,17 +9,13 @@ from dataclasses import replace
 
 import pytest
 
+from tests.conftest import eagerly, result
 from tests.faults import trial
 from tests.faults.test_killed import CONFIG, TRAIN, TRAINING
-from vitlib import TrainConfig, ViTConfig, data, load_run, train
+from vitlib import TrainConfig, ViTConfig, data, load_run
 
 pytestmark = pytest.mark.faults
 on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
-
-
-def trained(folder, config=CONFIG):
-    """Return the result of an undisturbed training."""
-    return trial.result(train(config, folder, device="cpu", compiled=False, progress=lambda line: None))
 
 
 @pytest.fixture
@@ -46,7 +42,7 @@ def test_a_full_disk_gets_one_sentence_and_with_room_training_continues(tmp_path
     status, output = trial.call([*TRAINING, str(small_disk / "run")])
     assert status == 0, output
     assert "continuing" in output
-    assert trial.result(load_run(small_disk / "run")) == trained(tmp_path / "whole")
+    assert result(load_run(small_disk / "run")) == result(eagerly(CONFIG, tmp_path / "whole"))
 
 
 READ = """
@@ -61,8 +57,7 @@ print(evaluate(run, images[:100], labels[:100]).total)
 @on_linux
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
 def test_a_read_only_checkout_is_read_and_what_would_write_says_so(tmp_path):
-    folder = tmp_path / "project"
-    surroundings = trial.clone(folder)
+    folder, surroundings = trial.clone(tmp_path / "project")
     read_only = f"mount --bind {folder} {folder} && mount -o remount,ro,bind {folder} && cd {folder} && "
     for command, fits in (
         (f"{trial.PYTHON} -c '{READ}'", True),
@@ -100,8 +95,7 @@ def test_too_little_memory_for_a_batch_gets_one_sentence_and_a_smaller_batch_tra
 
 def test_a_killed_kernel_gets_one_sentence(tmp_path):
     """As the system does when the memory is full."""
-    folder = tmp_path / "project"
-    surroundings = trial.clone(folder)
+    folder, surroundings = trial.clone(tmp_path / "project")
     source = folder / "notebooks" / "01_model.ipynb"
     content = json.loads(source.read_text(encoding="utf-8"))
     content["cells"][1]["source"] = ["import os, signal\n", "os.kill(os.getpid(), signal.SIGKILL)"]
@@ -145,7 +139,7 @@ def test_without_a_compiler_training_says_so_and_trains(tmp_path):
     status, output = trial.call(command, TORCH_COMPILE_DISABLE="0", **missing)
     assert status == 0, output
     assert "torch.compile does not work here" in output
-    assert trial.result(load_run(tmp_path / "run")) == trained(tmp_path / "eager", config)
+    assert result(load_run(tmp_path / "run")) == result(eagerly(config, tmp_path / "eager"))
 
 
 # ---- without a network --------------------------------------------------------------------------------
@@ -180,8 +174,7 @@ def test_without_a_network_damaged_data_is_rejected_and_one_sentence_says_what_t
 
 
 def test_without_a_network_the_installation_says_so_and_an_installed_project_builds_the_book(tmp_path, offline):
-    folder = tmp_path / "project"
-    surroundings = trial.clone(folder)
+    folder, surroundings = trial.clone(tmp_path / "project")
     status, output = trial.call([*offline, "make", "html"], folder, **surroundings)
     assert status == 0, output
     shutil.rmtree(folder / ".venv")

@@ -93,9 +93,8 @@ PRIVATE = re.compile(r"/(?:home|root|Users|tmp|private|var)/|[\w.-]+@[\w-]+\.(?:
 def carried(content):
     """Return what a text says of this machine: its names, its folders, the values of its environment."""
     known = ("README.md", "Makefile", "_config.yml", "book/references.bib")
-    public = (
-        "".join((paths.ROOT / name).read_text(encoding="utf-8") for name in known) + "C.UTF-8 en_US.UTF-8 truecolor"
-    )
+    public = "C.UTF-8 en_US.UTF-8 truecolor"
+    public += "".join((paths.ROOT / name).read_text(encoding="utf-8") for name in known)
     values = {str(paths.ROOT), str(Path.home()), sys.prefix, sys.base_prefix}
     values |= {value for value in os.environ.values() if len(value) >= 8 and not value.isdigit()}
     values |= {form for name in (socket.gethostname(), getpass.getuser()) for form in (f"/{name}/", f"{name}@")}
@@ -123,8 +122,7 @@ def test_pages_record_no_environment():
 
 @pytest.mark.faults
 def test_a_page_that_somebody_else_executes_does_not_name_them(tmp_path):
-    folder = tmp_path / "somebody-else"
-    surroundings = trial.clone(folder)
+    folder, surroundings = trial.clone(tmp_path / "somebody-else")
     names = {"USER": "canary-user", "LOGNAME": "canary-user", "HOSTNAME": "canary-host", "API_TOKEN": "canary-token"}
     command = [trial.PYTHON, "tools/report.py", "execute", "smoke", "01_model"]
     status, output = trial.call(command, folder, **surroundings, **names)
@@ -168,10 +166,8 @@ def test_every_package_is_pinned_with_hashes(name):
 
 
 def test_the_installation_requires_the_hashes_and_downloads_nothing_else(tmp_path, monkeypatch):
-    commands = []
-    monkeypatch.setattr(
-        install, "run", lambda command, *_: commands.append(command) or command[-1] != str(install.PINNED)
-    )
+    commands, pinned = [], str(install.PINNED)
+    monkeypatch.setattr(install, "run", lambda command, *_: commands.append(command) or command[-1] != pinned)
     monkeypatch.setattr(install, "reason", lambda: None)
     monkeypatch.setattr(install, "LOG", tmp_path / "install.log")
     install.install_report(["pip", "install"], {}, {})
@@ -185,12 +181,8 @@ def test_the_installation_requires_the_hashes_and_downloads_nothing_else(tmp_pat
 
 @pytest.mark.faults
 def test_a_package_with_another_hash_is_not_installed(tmp_path):
-    entry = re.search(
-        r"^zipp==.*(?:\n    .*)+", (paths.ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE
-    )[0]
-    (tmp_path / "requirements.txt").write_text(
-        re.sub(r"sha256:[0-9a-f]{64}", f"sha256:{'0' * 64}", entry), encoding="utf-8"
-    )
+    entry = re.sub(r"sha256:[0-9a-f]{64}", f"sha256:{'0' * 64}", install.requirement("zipp"))
+    (tmp_path / "requirements.txt").write_text(entry, encoding="utf-8")
     command = [trial.PYTHON, "-m", "pip", "download", "--no-deps", "--require-hashes", "-d", "got"]
     status, output = trial.call([*command, "-r", "requirements.txt"], tmp_path)
     if "HASH" not in output:

@@ -6,41 +6,15 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
+from tests.conftest import call, environment, wait_until
 from vitlib import data, paths
 
 PYTHON = sys.executable
-
-
-def chance(name):
-    """Return random numbers that are the same in every test run."""
-    return random.Random(name)
-
-
-def environment(**changes):
-    """Return the environment of a process that may train, does so uncompiled, and writes where a reader's would."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("VITLIB_CHECKING", "REPORT_HOME")}
-    return kept | {"TORCH_COMPILE_DISABLE": "1"} | changes
-
-
-def call(command, cwd=paths.ROOT, timeout=600, **changes):
-    """Run a command to its end; return its status and its output, stderr last."""
-    done = subprocess.run(
-        command,
-        cwd=cwd,
-        env=environment(**changes),
-        capture_output=True,
-        encoding="utf-8",
-        timeout=timeout,
-        check=False,
-    )
-    return done.returncode, done.stdout + done.stderr
 
 
 def start(command, cwd, log, **changes):
@@ -84,7 +58,7 @@ def kill_often(wanted, begin, log, lines, seconds, check, ended):
     The moment is up to `seconds` after a random number of `lines` in its log. Every second kill hits its group only,
     the others all its descendants. `ended` is called where the process came to its end first.
     """
-    moments, killed = chance(str(log)), 0
+    moments, killed = random.Random(str(log)), 0
     while killed < wanted:
         log.unlink(missing_ok=True)
         process = begin()
@@ -103,31 +77,17 @@ def text(log):
     return log.read_text(encoding="utf-8") if log.is_file() else ""
 
 
-def wait_until(condition, what):
-    """Wait until `condition()` holds, for at most ten minutes."""
-    end = time.monotonic() + 600
-    while not condition():
-        assert time.monotonic() < end, f"{what} never came"
-        time.sleep(0.02)
-
-
 def wait_for(words, log, process):
     """Wait until a running process has written `words` to a log."""
     wait_until(lambda: words in text(log) or process.poll() is not None, words)
     assert words in text(log), f"{process.args} ended: {text(log)}"
 
 
-def side_by_side(function, inputs):
-    """Return what a function gives for each input, two at a time."""
-    with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(function, inputs))
-
-
 def clone(folder):
     """Copy the project with an environment of its own, whose packages and data are the original's.
 
     Returns:
-        The environment variables that a process needs to use the copy.
+        The copy, and the environment variables that a process needs to use it.
     """
     unwanted = shutil.ignore_patterns("_build", "__pycache__", ".*", "*.egg-info", "build")
     shutil.copytree(paths.ROOT, folder, ignore=unwanted, symlinks=True)
@@ -142,11 +102,4 @@ def clone(folder):
     identity = call(["tools/setup.sh", "identity"], folder)[1]
     (environment / "made-for").write_text(identity, encoding="utf-8")
     (environment / "installed").touch()
-    return {"PYTHONPATH": str(folder), "FASHION_MNIST": str(data.default_root()), "TORCH_COMPILE_DISABLE": "1"}
-
-
-def result(run):
-    """Return what has to be the same, bit for bit, however often a run was interrupted."""
-    timed = ("seconds", "images_per_second")
-    history = [{name: value for name, value in row.items() if name not in timed} for row in run.history]
-    return (Path(run.path) / "model.safetensors").read_bytes(), history, run.metrics
+    return folder, {"PYTHONPATH": str(folder), "FASHION_MNIST": str(data.default_root())}

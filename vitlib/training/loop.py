@@ -131,7 +131,7 @@ def _runs(
         chosen = _device(device)
         with ExitStack() as locks:
             for folder in missing:
-                locks.enter_context(_lock(folder))
+                _lock(folder, locks)
             # another process may have finished one in the meantime
             missing = {folder: config for folder, config in missing.items() if not runs.is_complete(folder)}
             if missing:
@@ -180,19 +180,13 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Hold the lock of a run; RuntimeError if another process holds it."""
+def _lock(folder: Path, locks: ExitStack) -> None:
+    """Hold the lock of a run until `locks` ends; RuntimeError if another process holds it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
     try:
-        lock.acquire()
+        locks.enter_context(FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0))
     except Timeout as error:
         raise RuntimeError(f"{paths.relative(folder)} is being trained by another process; wait for it.") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

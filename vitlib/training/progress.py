@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Callable
-from types import TracebackType
 from typing import Self
 
 from tqdm import tqdm
@@ -41,7 +40,7 @@ class Progress:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def start(self, total: int, done: int = 0) -> None:
