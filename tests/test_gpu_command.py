@@ -19,7 +19,7 @@ import pytest
 import torch
 from command import UserError
 
-from tests.conftest import git
+from tests.conftest import NEEDS_GPU, git
 from vitlib import TrainConfig, load_run, paths, runs
 from vitlib.studies import study as studies
 
@@ -300,11 +300,18 @@ def test_without_a_gpu_only_small_sizes_run(tmp_path, monkeypatch):
         gpu.Session(tmp_path, 60, smoke=False)
 
 
+def test_the_files_with_tests_for_a_gpu_are_found():
+    files = {path.name for path in gpu.files_with_gpu_tests()}
+    assert files == {"test_attention_kernel.py", "test_gpu.py", "test_gpu_command.py"}
+    sources = {path.name: path.read_text(encoding="utf-8") for path in (paths.ROOT / "tests").rglob("*.py")}
+    assert [name for name, source in sources.items() if "mark." + "gpu" in source] == ["conftest.py"]
+
+
 # ---- on a GPU ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@NEEDS_GPU[0]
+@NEEDS_GPU[1]
 def test_the_training_page_executes_on_the_gpu(tmp_path):
     command = [sys.executable, "-m", "papermill", "notebooks/02_training.ipynb", str(tmp_path / "out.ipynb")]
     command += ["--kernel", "python3", "--parameters_yaml", json.dumps({"run_name": "report"} | gpu.TINY)]

@@ -191,6 +191,12 @@ def _end_with_parent() -> None:
 # ---- the parts -----------------------------------------------------------------------------------------------------
 
 
+def files_with_gpu_tests() -> list[Path]:
+    """Return the files whose tests need a GPU; the others import packages that a GPU machine may lack."""
+    tests = sorted((paths.ROOT / "tests").glob("test_*.py"))
+    return [path for path in tests if "NEEDS_GPU" in path.read_text(encoding="utf-8")]
+
+
 def tests_and_page(session: Session) -> None:
     """Run the tests that need a GPU, while the published run's settings train through papermill."""
     run, page = session.work / "runs" / "report", None
@@ -202,9 +208,8 @@ def tests_and_page(session: Session) -> None:
         command += ["--no-progress-bar", "--parameters_yaml", json.dumps(given)]
         page = Process(session, "page", command, REPORT_HOME=str(session.work))
     if session.about.parts.get("tests", "").split(",")[0] != "done":
-        tests = sorted((paths.ROOT / "tests").glob("test_*.py"))
-        marked = [str(path) for path in tests if "mark.gpu" in path.read_text(encoding="utf-8")]
-        process = Process(session, "tests", ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu", *marked])
+        command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu", *map(str, files_with_gpu_tests())]
+        process = Process(session, "tests", command)
         outcome, seconds = process.wait(min(session.patience * TEST_SECONDS, session.left))
         session.say("tests", f"{outcome}, {process.last_line}")
     if page:

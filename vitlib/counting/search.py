@@ -185,11 +185,8 @@ def _fitting(claim: Number, target: Target, choices: Iterator[Choice]) -> Iterat
             bases[key] = target.count((), values), {id(t): t.value(target.counted, values) for t in target.terms}
         base, changes = bases[key]
         total, factor = base + sum([changes[id(term)] for term in chosen]), factors[id(scale)]
-        if exact is None:
-            fits = claim.fits(total * factor)
-        else:
-            fits = total * factor.numerator == exact * factor.denominator  # many times as fast as with fractions
-        if fits:
+        # integers compare many times as fast as fractions
+        if claim.fits(total * factor) if exact is None else total * factor.numerator == exact * factor.denominator:
             yield target.explanation(swap, chosen, scale)
 
 
