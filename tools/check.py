@@ -77,8 +77,8 @@ def main() -> None:
         else:
             ((name, found),) = checks.items()
             if isinstance(found, str):
-                raise UserError(found)
-            print(f"{report.text(found)}\n\n{name}: {report.summary(found)}")
+                raise UserError(report.printable(found))
+            print(report.printable(f"{report.text(found)}\n\n{name}: {report.summary(found)}"))
         sys.exit(any(map(wrong, checks.values())))
 
 

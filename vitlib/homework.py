@@ -6,26 +6,41 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 from vitlib import printed
-from vitlib.config import CLASSES, ViTConfig
+from vitlib.config import CLASSES, ViTConfig, require
 from vitlib.yaml_file import read_yaml
 
 FILE = Path(__file__).parent / "homework.yaml"
 
-# YAML reads a lone number as a number; it is a claim as well
-Text = Annotated[str, BeforeValidator(lambda given: str(given) if type(given) in (int, float) else given)]
+LONGEST_LINE, MOST_LINES = 300, 500  # of a text; reading takes no longer than that
 
 
-def _network(given: object) -> object:
-    """Return a network from its dimensions by name; what is no mapping is left to pydantic to refuse."""
+def _text(given: object, about: ValidationInfo) -> object:
+    """Return a text of a sane size; YAML reads a lone number as a number, and nothing as None."""
+    text = "" if given is None else str(given) if type(given) in (int, float) else given
+    if isinstance(text, str):
+        lines = text.split("\n")
+        longest = max(map(len, lines))
+        require(
+            longest <= LONGEST_LINE,
+            f"longest line of {about.field_name}",
+            longest,
+            f"at most {LONGEST_LINE} characters long",
+        )
+        require(len(lines) <= MOST_LINES, f"number of lines of {about.field_name}", len(lines), f"at most {MOST_LINES}")
+    return text
+
+
+Text = Annotated[str, BeforeValidator(_text)]
+
+
+def _network(given: object) -> ViTConfig:
+    """Return a network from its dimensions by name."""
     if not isinstance(given, dict):
-        return given
-    try:
-        return ViTConfig(**given)
-    except TypeError as error:  # a name is no text
-        raise ValueError(f"network is {given!r}, but has to hold dimensions by name, such as depth: 4.") from error
+        raise ValueError(f"network is {given!r}, but has to hold dimensions by name, such as depth: 4.")
+    return ViTConfig(**{str(name): value for name, value in given.items()})
 
 
 class Homework(BaseModel):
@@ -50,7 +65,13 @@ def read(path: Path) -> Homework:
         ValueError: the file is no homework; one sentence names it and says what is wrong.
         OSError: it cannot be read.
     """
-    return read_yaml(path, Homework)
+    try:
+        return read_yaml(path, Homework)
+    except ValueError as error:
+        if "is not valid YAML" not in str(error):
+            raise
+        hint = "indent pasted text by two spaces, and write |2 for | if its first line is indented further"
+        raise ValueError(f"{str(error)[:-1]} ({hint}).") from error
 
 
 # ---- the homework of this report -----------------------------------------------------------------------------------
@@ -72,8 +93,8 @@ TOTAL = tuple(_count(share.total) for share in _RESULTS.classes.values())  # tes
 THOP_MACS = _count(_THOP["macs"])
 THOP_PARAMETERS = _count(_THOP["parameters"])
 SUMMARY = printed.summary(REPORTED.summary).rows
-*LAYER_MACS_ROWS, _macs = printed.hand_count(REPORTED.layer_macs)
-*LAYER_PARAMETER_ROWS, _parameters = printed.hand_count(REPORTED.layer_parameters)
+*LAYER_MACS_ROWS, _macs = printed.hand_count(REPORTED.layer_macs, "macs")[0]
+*LAYER_PARAMETER_ROWS, _parameters = printed.hand_count(REPORTED.layer_parameters, "parameters")[0]
 LAYER_MACS = _count(_macs.count)  # of one encoder layer, by hand
 LAYER_PARAMETERS = _count(_parameters.count)
 

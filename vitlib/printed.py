@@ -13,8 +13,13 @@ from fractions import Fraction
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9, "t": 10**12}
 LIMIT = 10**18  # of a number in a report: larger ones are slips of the keyboard
 
-_NUMBER = r"(?<![\w.])\d[\d,]*(?:\.\d*)?(?:e[+-]?\d{1,2})?"
-_UNIT = r"\s?[kmgbt](?=(?:macs?|flops?|params?)?\b)"
+_DIGITS = (  # thousands separated alike, or not at all
+    r"(?:[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?|[1-9]\d{0,2}(?:[ '’_]\d{3})+|[1-9]\d{0,2}(?:\.\d{3}){2,}"
+    r"|\d+(?:\.\d*)?(?:e[+-]?\d{1,2})?)"
+)
+_NUMBER = rf"(?<![\w.,]){_DIGITS}(?![,.']?\d)"
+_UNIT = r"\s?[kmgbt](?=(?:macs?|flops?|params?|ops)?\b)"
+_WORD = r"\s?(?:macs?|flops?|params?|parameters)"
 
 
 @dataclass(frozen=True)
@@ -85,14 +90,10 @@ def clean(text: str) -> str:
     """Return text with plain spaces, line ends and signs."""
     text = re.sub(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}\b)", "", text)
     text = re.sub(r"[^\S\n]+", " ", text.replace("\r\n", "\n"))
+    text = re.sub(r"(?<=\d) ?million\b", "M", text)
     for signs, plain in (("×·⋅∙", "*"), ("−–", "-"), ("⁄÷", "/"), ("²", "^2"), ("³", "^3")):
         text = re.sub(f"[{signs}]", plain, text)
     return text
-
-
-def numbers(text: str) -> list[Number]:
-    """Return every number in text, with its unit if it has one, such as ``9.98M`` or ``10.13 MMac``."""
-    return [number(found[0]) for found in re.finditer(f"{_NUMBER}(?:{_UNIT})?", clean(text), re.IGNORECASE)]
 
 
 def number(text: str, unit: str = "") -> Number:
@@ -101,26 +102,34 @@ def number(text: str, unit: str = "") -> Number:
     Raises:
         ValueError: it is no number, or larger than any count.
     """
-    found = re.fullmatch(rf"({_NUMBER})({_UNIT})?(?:macs?|flops?|params?)?", clean(text).strip(), re.IGNORECASE)
+    found = re.fullmatch(rf"({_NUMBER})({_UNIT})?(?:{_WORD})?", clean(text).strip(), re.IGNORECASE)
     if not found:
-        raise ValueError(f"number is {text!r}, but has to be one such as 9983872, 9,983,872 or 9.98M.")
-    digits, power = [*found[1].lower().replace(",", "").split("e"), "0"][:2]
+        raise ValueError(f"number is {text[:40]!r}, but has to be one such as 9983872, 9,983,872 or 9.98M.")
+    digits, power = [*found[1].lower().split("e"), "0"][:2]
+    digits = re.sub(r"[, '’_]", "", digits.replace(".", "") if digits.count(".") > 1 else digits)
     scale = Fraction(10) ** int(power) * UNITS[(found[2] or unit).strip().lower()]
     value = Fraction(digits.rstrip(".")) * scale
     if value > LIMIT:
         raise ValueError(f"number is {text[:40]!r}, but has to be at most {LIMIT:,}.")
     decimals = len(digits.partition(".")[2])
-    return Number(found[0], value, scale / 10**decimals / 2 if decimals or scale > 1 else Fraction(0))
+    tolerance = scale / 10**decimals / 2 if decimals or scale > 1 else Fraction(0)
+    return Number(f"{text.strip()} {unit}".strip(), value, tolerance)
 
 
 # ---- results of training -------------------------------------------------------------------------------------------
 
 
+OTHER_IMAGES = r"\b(train|val|valid|dev|epoch|best|lr)"
+MISTAKES = r"\b(wrong|error|incorrect|misclassified)"
+ACCURACY = r"\bacc(?:uracy)?\b"
+
+
 def results(text: str, names: Sequence[str]) -> Results:
-    """Return the loss and the accuracies that a training loop printed.
+    """Return the loss and the accuracies that a training loop printed of the test set.
 
     A line such as ``Test Accuracy of Class 0: 83.90% (839/1000)`` or ``Shirt: 0.614`` is of a class; one that says
-    accuracy, or ``acc``, without a class is the overall accuracy. If several lines say the same, the last counts.
+    accuracy, or ``acc``, without a class is the overall accuracy. Lines about other images, or an epoch, are passed
+    over unless they say test. If several lines say the same, the last counts.
 
     Args:
         text: the lines.
@@ -130,57 +139,90 @@ def results(text: str, names: Sequence[str]) -> Results:
     classes: dict[int, Share] = {}
     known = sorted(names, key=len, reverse=True)  # "T-shirt/top" before "Shirt"
     pattern = rf"\bclass\s*(\d+)\b|^\W*(\d+)\s*[:|]|(?<![\w-])({'|'.join(map(re.escape, known))})(?!\w)"
-    for line in filter(None, map(str.strip, clean(text).split("\n"))):
-        stated = re.search(rf"\bloss\b[^\d]*({_NUMBER})", line, re.IGNORECASE)
+    decimal_point = re.sub(r"(?<=\d),(?=\d{1,2}(?!\d))", ".", clean(text))
+    for line in filter(None, map(str.strip, decimal_point.split("\n"))):
+        of_others = re.search(OTHER_IMAGES, line, re.IGNORECASE) and not re.search(r"\btest", line, re.IGNORECASE)
+        if of_others or re.search(MISTAKES, line, re.IGNORECASE):
+            continue
+        stated = re.search(rf"\bloss\b[^\d-]*(-?)({_NUMBER})", line, re.IGNORECASE)
         if stated:
-            loss = number(stated[1])
-        rest = line.replace(stated[0], "") if stated else line
+            loss = _signed(stated[2], stated[1])
+        rest = line.replace(stated[0], " ") if stated else line
+        says_accuracy = re.search(ACCURACY, rest, re.IGNORECASE)
         of_class = re.search(pattern, rest, re.IGNORECASE)
-        share = _share(line, rest[of_class.end() :] if of_class else rest)
+        if of_class and of_class[2] and says_accuracy:
+            of_class = None  # a number of steps, as in "313/313 - accuracy"
+        after = of_class or says_accuracy
+        share = _share(line, rest[after.end() :] if after else rest)
         if share and of_class:
             label = of_class[1] or of_class[2]
             classes[int(label) if label else [n.lower() for n in names].index(of_class[3].lower())] = share
-        elif share and re.search(r"\bacc(uracy)?\b", line, re.IGNORECASE):
+        elif share and says_accuracy:
             overall = share
     return Results(loss, classes, overall)
 
 
+def _signed(digits: str, sign: str) -> Number:
+    found = number(digits)
+    return Number(sign + found.text, -found.value, found.tolerance) if sign else found
+
+
 def _share(line: str, text: str) -> Share | None:
-    counts = re.search(r"(\d[\d,]*)\s*/\s*(\d[\d,]*)", text)
-    rest = text.replace(counts[0], "") if counts else text
-    found = numbers(rest)
-    percent = found[0] if found else None
-    if percent and "%" not in rest and percent.value <= 1 and "." in percent.text:  # a fraction of one
-        percent = Number(percent.text, percent.value * 100, percent.tolerance * 100)
-    right, total = (int(n.replace(",", "")) for n in counts.groups()) if counts else (None, None)
+    """Return the accuracy in a line: a number with a per cent sign, or of 0 to 1, and counts such as ``839/1000``."""
+    counts = re.search(r"(?<![\d.])(\d[\d,]*)\s*(?:/|of|out of)\s*(\d[\d,]*)(?!\s*(?:-|\d))", text)
+    rest = text.replace(counts[0], " ") if counts else text
+    printed = re.search(rf"(-?)({_NUMBER})\s*%", rest)
+    plain = None if printed else re.search(r"(-?)((?<![\w.,])[01]?\.\d+)(?!\d)|^()\D*?(-?)(\d+\.\d+)", rest, re.I)
+    percent = None
+    if printed:
+        percent = _signed(printed[2], printed[1])
+    elif plain and plain[2]:
+        found = _signed(plain[2] if plain[2][0] != "." else f"0{plain[2]}", plain[1])
+        percent = Number(found.text, found.value * 100, found.tolerance * 100)
+    elif plain:
+        percent = _signed(plain[5], plain[4])
+    if percent and not percent.tolerance:  # a whole number of per cent is rounded, or cut
+        percent = Number(percent.text, percent.value + Fraction(1, 4), Fraction(3, 4))
+    right, total = (int(n.replace(",", "")[:12]) for n in counts.groups()) if counts else (None, None)
     return Share(line, percent, right, total) if percent or counts else None
 
 
 # ---- counting tools ------------------------------------------------------------------------------------------------
 
-KINDS = {"parameters": r"param", "macs": r"mac\b|macs\b|mult-?adds?|madds?|multiply-acc", "flops": r"flops?\b"}
+KINDS = {"parameters": r"param", "macs": r"macs?\b|mult-?adds?|madds?|multiply-acc", "flops": r"flops?\b"}
 
 
 def counts(text: str) -> dict[str, Number]:
     """Return what a counting tool printed, by kind: ``macs``, ``flops`` or ``parameters``.
 
-    The word that stands nearest before a number says what it counts, or else the one after it. Two numbers without
-    any such word, as in thop's tuple, are MACs and parameters, and a single one is MACs.
+    The word that stands before a number says what it counts, or else one directly after it. Of several numbers after a
+    word the last counts, as in ``2 × 5 = 10``. Without any such word, two numbers are MACs and parameters, as in thop's
+    tuple, and a single one has the kind ``count``.
     """
     text = clean(text)
-    words = {kind: [m.start() for m in re.finditer(p, text, re.IGNORECASE)] for kind, p in KINDS.items()}
-    places = sorted((place, kind) for kind, found in words.items() for place in found)
+    words = [(m.start(), kind) for kind, p in KINDS.items() for m in re.finditer(p, text, re.IGNORECASE)]
+    numbers = list(re.finditer(rf"{_NUMBER}(?:{_UNIT})?(?! ?[kmg]?i?(?:b|bytes)\b)", text, re.IGNORECASE))
+    if not words:
+        kinds = ["macs", "parameters"] if len(numbers) == 2 else ["count"]
+        return {kind: number(m[0]) for kind, m in zip(kinds, numbers, strict=False)} if len(numbers) in (1, 2) else {}
     found: dict[str, Number] = {}
-    matches = list(re.finditer(f"{_NUMBER}(?:{_UNIT})?", text, re.IGNORECASE))
-    end = 0
-    for i, match in enumerate(matches):
-        before = [kind for place, kind in places if end <= place < match.start()]
-        after = [kind for place, kind in places if place >= match.start()]
-        kind = (before[-1:] or after[:1] or ["macs" if i == 0 else "parameters"])[0]
-        unit = re.search(r"\((?:Units\.)?([KMG])(?:ILO|EGA|IGA)?(?:BYTES)?\)", text[end : match.start()], re.IGNORECASE)
-        found.setdefault(kind, number(match[0], unit[1] if unit else ""))
-        end = match.end()
+    for match in numbers:
+        before = max((word for word in words if word[0] < match.start()), default=None)
+        if before and not re.match(r"\s?(?:[kmgt]?(?:macs?|flops?)|param)", text[match.end() :], re.IGNORECASE):
+            prefix = re.search(r"\b[KMGT]$", text[: before[0]])  # as in GFLOPs
+            said = text[before[0] : match.start()]
+            unit = prefix or re.search(r"(?<=\()(?:Units\.)?[KMG](?=(?:ILO|EGA|IGA)?(?:BYTES)?\))", said, re.IGNORECASE)
+            found[before[1]] = _number_of(match[0], unit[0][-1] if unit else "")
+    for match in numbers:
+        after = re.match(r"\s?[kmgt]?(macs?|flops?|param)", text[match.end() :], re.IGNORECASE)
+        if after:
+            kind = next(kind for kind, p in KINDS.items() if re.match(p, after[1], re.IGNORECASE))
+            found.setdefault(kind, number(match[0]))
     return found
+
+
+def _number_of(text: str, unit: str) -> Number:
+    return number(text) if re.search(r"[kmgbt]$", text, re.IGNORECASE) else number(text, unit)
 
 
 def summary(text: str) -> Summary:
@@ -196,8 +238,10 @@ def summary(text: str) -> Summary:
         sizes = tuple(map(int, re.findall(r"-?\d+", first[1]))) if first else None
         rows.append(SummaryRow(kind, index, sizes, int(parameters.replace(",", "").replace("--", "0"))))
     totals = {}
-    for kind, label in (("parameters", r"total params"), ("macs", r"(?:total )?mult-adds")):
-        found = re.search(rf"{label}[^\d\n]*{_NUMBER}(?:{_UNIT})?", text, re.IGNORECASE)
+    labels = {"parameters": "total params", "macs": "(?:total )?mult-adds"}
+    labels |= {"trainable": "(?<!non-)trainable params", "non-trainable": "non-trainable params"}
+    for kind, label in labels.items():
+        found = re.search(rf"{label}[^\d\n]{{0,40}}{_NUMBER}(?:{_UNIT})?", text, re.IGNORECASE)
         if found:
             totals[kind] = next(iter(counts(found[0]).values()))
     return Summary(tuple(rows), totals)
@@ -206,30 +250,74 @@ def summary(text: str) -> Summary:
 # ---- hand counts ---------------------------------------------------------------------------------------------------
 
 
-def hand_count(text: str) -> list[HandRow]:
-    """Return the rows of a hand count: ``name: formula = values = count``, any of the products left out.
+_COUNT = re.compile(rf"[~≈$]*({_NUMBER})({_UNIT})?(?![\d.,]*\d)\D*", re.IGNORECASE)
 
-    Cells of a Markdown table (``|``) or separated by tabs are taken like the parts between equals signs.
+
+def hand_count(text: str, kind: str) -> tuple[list[HandRow], list[str]]:
+    """Return the rows of a hand count, ``name: formula = numbers = count``, and the lines that cannot be read.
+
+    A line of a table, its cells separated by ``|`` or tabs, is read too. If the table has a heading, that says which
+    column has the count, by the words MACs or parameters.
+
+    Args:
+        text: the lines.
+        kind: ``macs`` or ``parameters``.
     """
-    rows = []
-    for line in text.split("\n"):
-        cells = [clean(cell).strip(" *_`") for cell in re.split(r"[|=\t]", line)]
-        name, *rest = (
-            [part.strip() for part in re.split(r":\s", cells[0], maxsplit=1)] if ":" in cells[0] else [cells[0]]
-        )
-        cells = list(filter(None, [name, *rest, *cells[1:]]))
-        if len(cells) < 2 or not re.fullmatch(
-            rf"{_NUMBER}(?:{_UNIT})?(?:macs?|params?)?\.?", cells[-1].replace(" ", ""), re.I
-        ):
+    rows, unread = [], []
+    heading: list[str] = []
+    for line in filter(str.strip, text.split("\n")):
+        cells = [clean(cell).strip(" *_`$\r").replace("{,}", ",") for cell in re.split(r"[|\t]", line.strip(" |\t\r"))]
+        if len(cells) > 1 and not re.search(r"\d", line):
+            heading = cells if re.search(r"[a-z]", line, re.IGNORECASE) else heading
             continue
-        rows.append(HandRow(cells[0], tuple(cells[1:-1]), number(cells[-1].rstrip("."))))
-    return rows
+        row = _table_row(cells, heading, kind) if len(cells) > 1 else _equation(cells[0])
+        if row:
+            rows.append(row)
+        elif re.search(r"\d", line):
+            unread.append(clean(line).strip())
+    return rows, unread
+
+
+def _table_row(cells: list[str], heading: list[str], kind: str) -> HandRow | None:
+    column = next((i for i, title in enumerate(heading) if re.search(KINDS[kind], title, re.IGNORECASE)), None)
+    name = next((cell for cell in cells if re.search(r"[a-z]", cell, re.IGNORECASE)), "")
+    if heading and column is None and len(heading) > 3:
+        return None
+    last = column if column is not None and column < len(cells) else len(cells) - 1
+    count = _count(cells[last])
+    formulas = [cell for i, cell in enumerate(cells[:last]) if cell != name and _is_formula(cell, heading[i : i + 1])]
+    return HandRow(name, tuple(formulas), count) if name and count else None
+
+
+def _is_formula(cell: str, title: list[str]) -> bool:
+    said = not title or re.search("formula|calc|comput|how|values", title[0], re.IGNORECASE)
+    return bool(said and re.search(r"[\w)]\s*[*+^/x]\s*[\w(]", cell))
+
+
+def _equation(line: str) -> HandRow | None:
+    first, *rest = line.split("=")
+    name, _, formula = first.rpartition(":")
+    parts = [part.strip(" *_`$") for part in ([formula, *rest] if name else rest)]
+    name = re.sub(r"^[-•#]+\s+", "", (name or first)).strip(" *_`$")
+    count = _count(parts[-1]) if parts else None
+    return HandRow(name, tuple(filter(None, parts[:-1])), count) if name and count else None
+
+
+def _count(text: str) -> Number | None:
+    """Return the number that a text begins with, if no other number follows."""
+    found = _COUNT.fullmatch(text)
+    german = re.fullmatch(r"[1-9]\d{0,2}\.\d{3}", found[1]) if found and not found[2] else None
+    try:
+        return number(found[1].replace(".", "") if german else found[1] + (found[2] or "")) if found else None
+    except ValueError:  # larger than any count
+        return None
 
 
 def parse(product: str) -> ast.expr | None:
     """Return the syntax tree of a product such as ``3 * (49+1) * 64^2``, or None if it is none."""
     text = re.sub(r"(?<=\d),(?=\d{3})", "", clean(product)).replace("^", "**")
-    text = re.sub(r"(?<=[\w)])\s+x\s+(?=[\w(])", " * ", text)
+    text = re.sub(r"(?<=[\w)])\s+x\s+(?=[\w(])|(?<=\d)x(?=\d)", " * ", text)
+    text = re.sub(r"(?<=[\d)])\s*(?=\()", " * ", text)
     try:
         tree = ast.parse(text.strip(), mode="eval").body if len(text) < 500 else None
     except (SyntaxError, ValueError, RecursionError, MemoryError):

@@ -9,7 +9,7 @@ from vitlib.config import ViTConfig
 from vitlib.counting import search, terms
 from vitlib.counting.search import Explanation, Target
 from vitlib.homework import Homework
-from vitlib.printed import Number, SummaryRow
+from vitlib.printed import Number, Summary, SummaryRow
 
 SHOWN = 5  # explanations of one claim
 
@@ -42,12 +42,48 @@ def _tools(homework: Homework) -> Iterator[Claim]:
     for tool, text in homework.tools.items():
         found = printed.counts(text)
         if not found:
-            yield Claim("tools", tool, text.strip()[:40], Verdict.UNCHECKED, why=("no number is in it",))
-        for kind, claimed in found.items():
-            target = Target(homework.network, "macs" if kind == "flops" else kind)
-            known = search.explain(claimed, target)
-            known = [e for e in known if tool.lower() in map(str.lower, e.tools)] or known
-            yield judge("tools", f"{tool}, {'MACs' if kind == 'macs' else kind}", claimed, target.exact, known)
+            why = "no number follows a word such as MACs or Params"
+            yield Claim("tools", tool, text.strip()[:40], Verdict.UNCHECKED, why=(why,))
+        elif "count" in found:
+            yield _of_either_kind(homework, tool, found["count"])
+        elif _exchanged(homework, found):
+            value = f"MACs {found['macs'].text}, parameters {found['parameters'].text}"
+            yield Claim("tools", tool, value, Verdict.WRONG, why=("MACs and parameters are exchanged",))
+        else:
+            for kind, claimed in found.items():
+                yield _tool(homework, tool, kind, claimed)
+
+
+def _exchanged(homework: Homework, found: dict[str, Number]) -> bool:
+    """Return whether a tool's numbers are known counts if each is taken for the other, and not as they stand."""
+    if found.keys() != {"macs", "parameters"}:
+        return False
+    targets = [Target(homework.network, kind) for kind in found]
+    numbers = list(found.values())
+    straight, crossed = (
+        [bool(explained) and not explained[0].slips for explained in map(search.explain, order, targets)]
+        for order in (numbers, numbers[::-1])
+    )
+    return all(crossed) and not all(straight)
+
+
+def _tool(homework: Homework, tool: str, kind: str, claimed: Number) -> Claim:
+    target = Target(homework.network, "macs" if kind == "flops" else kind)
+    found = search.explain(claimed, target)
+    own = [e for e in found if tool.lower() in map(str.lower, e.tools)] or found
+    if kind == "flops" and len(own) > 1:  # then two for each MAC, not a batch of two
+        own = [e for e in own if any("FLOPs" in step.text for step in e.steps)] or own
+    return judge("tools", f"{tool}, {'MACs' if kind == 'macs' else kind}", claimed, target.exact, own)
+
+
+def _of_either_kind(homework: Homework, tool: str, claimed: Number) -> Claim:
+    """Judge a number without a word by what explains it."""
+    claims = [_tool(homework, tool, kind, claimed) for kind in ("macs", "parameters")]
+    best = min(claims, key=lambda claim: list(Verdict).index(claim.verdict))
+    if best.verdict is Verdict.WRONG:
+        why = "neither MACs nor Params stands before it, and it is none of the known counts"
+        return Claim("tools", tool, claimed.text, Verdict.UNCHECKED, why=(why,))
+    return best
 
 
 # ---- a pasted summary ----------------------------------------------------------------------------------------------
@@ -65,21 +101,26 @@ def _summary(homework: Homework) -> Iterator[Claim]:
     yield from wrong
     if found.rows and not wrong:
         yield Claim("summary", "rows", f"{len(found.rows)} rows", Verdict.RIGHT)
-    for kind, claimed in found.totals.items():
+    totals = {kind: found.totals[kind] for kind in terms.KINDS if kind in found.totals}
+    for kind, claimed in totals.items():
         target = Target(homework.network, kind)
-        yield judge(
-            "summary",
-            f"total {'MACs' if kind == 'macs' else kind}",
-            claimed,
-            target.exact,
-            search.explain(claimed, target),
-        )
-    total = found.totals.get("parameters")
+        name = f"total {'MACs' if kind == 'macs' else kind}"
+        yield judge("summary", name, claimed, target.exact, search.explain(claimed, target))
+    yield from _sums(found)
+
+
+def _sums(found: Summary) -> Iterator[Claim]:
+    """Check that the rows, and what is trainable and what is not, add up to the total."""
+    total, rows = found.totals.get("parameters"), sum(row.parameters for row in found.rows)
     by_torchsummary = found.rows and all(row.index.isdecimal() for row in found.rows)
-    if total and by_torchsummary and total.exact != sum(row.parameters for row in found.rows):
-        rows = sum(row.parameters for row in found.rows)
+    if total and by_torchsummary and total.exact != rows:
         why = "the rows do not add up to the total: is one missing?"
         yield Claim("summary", "sum of the rows", total.text, Verdict.WRONG, f"{rows:,}", (why,))
+    parts = [found.totals.get(kind) for kind in ("trainable", "non-trainable")]
+    if total and parts[0] and parts[1] and not total.fits(parts[0].value + parts[1].value):
+        texts = f"{parts[0].text} + {parts[1].text}"
+        why = "trainable and other parameters do not add up to the total"
+        yield Claim("summary", "trainable parameters", texts, Verdict.WRONG, total.text, (why,))
 
 
 def _distinct(rows: tuple[SummaryRow, ...]) -> list[SummaryRow]:
@@ -101,34 +142,21 @@ def _summary_row(config: ViTConfig, row: SummaryRow) -> Claim | None:
         candidates.append(terms.PROJECTIONS)
     claimed = printed.number(str(row.parameters))
     targets = [Target(config, "parameters", rows, layer=True) for rows in candidates]
-    best = min(((search.explain(claimed, t), t) for t in targets if t.exact), key=size, default=None)
-    if best is None:
+    judged = [(search.explain(claimed, target), target) for target in targets if target.exact]
+    if not judged:
         widths = sorted({_width(config, name) for name in known})
         why = f"no {row.type} of this network is {width} wide; the widths are {', '.join(map(str, widths))}"
         return Claim("summary", name, value, Verdict.WRONG, why=(why,))
-    found, target = best
-    if not found or found[0].steps:
+    exact = [target for found, target in judged if found and not found[0].steps]
+    if not exact:
+        found, target = min(judged, key=size)
         return judge("summary", name, claimed, target.exact, found)
-    expected = config.num_patches if target.rows == ("Patch projection",) else config.num_tokens
-    if tokens not in (None, expected, 1):
-        why = (
-            "the class token is missing"
-            if tokens == config.num_patches
-            else "the tokens are the patches and the class token"
-        )
-        shape = list(row.output_shape or ())
-        if (
-            tokens == config.num_patches
-            and ("Patch projection",) in candidates
-            and row.parameters == _exact(config, "Patch projection")
-        ):
-            return None
-        return Claim("summary", name, str(shape), Verdict.WRONG, f"{expected} tokens", (why,))
-    return None
-
-
-def _exact(config: ViTConfig, row: str) -> int:
-    return Target(config, "parameters", (row,), layer=True).exact
+    expected = {1, *(config.num_patches if t.rows == ("Patch projection",) else config.num_tokens for t in exact)}
+    if tokens is None or tokens in expected:
+        return None
+    missing = tokens == config.num_patches
+    why = "the class token is missing" if missing else "the tokens are the patches and the class token"
+    return Claim("summary", name, str(list(row.output_shape or ())), Verdict.WRONG, f"{max(expected)} tokens", (why,))
 
 
 def _width(config: ViTConfig, row: str) -> int:

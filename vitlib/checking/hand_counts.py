@@ -1,66 +1,38 @@
 """Check a count by hand: each row by its name, formula and count, and the total by its rows."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cache
 
 from vitlib import printed
-from vitlib.checking import names
+from vitlib.checking import names, row_names
 from vitlib.checking.claims import Claim, Verdict
 from vitlib.checking.counts import judge, size
+from vitlib.checking.row_names import Rows
 from vitlib.config import ViTConfig
 from vitlib.counting import search, terms
-from vitlib.counting.search import Explanation, Target
+from vitlib.counting.search import Explanation, Step, Target
 from vitlib.homework import Homework
 from vitlib.printed import HandRow
 
 SECTIONS = ("layer_macs", "layer_parameters", "network_macs", "network_parameters")
-NOTHING_READ = "no line ends in a count; write one such as: Fc1: 50 * 64 * 256 = 819200"
-
-TOTAL = r"^(?!.*(weighted|mlp|attention|head|norm|feed|projection)).*\b(total|sum|overall)\b|^(one )?encoder layer$"
-ATTENTION = (*terms.PROJECTIONS, "Scores", "Weighted sum", "Output projection")
-MLP = ("MLP, first layer", "MLP, second layer")
-ROWS: tuple[
-    tuple[str, tuple[tuple[str, ...], ...]], ...
-] = (  # the first pattern that fits a row's name, and what it may mean
-    (r"layer ?norm.*\b1\b|\bln_?1|norm_?1|first (layer ?)?norm", (("Norm 1",),)),
-    (r"layer ?norm.*\b2\b|\bln_?2|norm_?2|second (layer ?)?norm", (("Norm 2",),)),
-    (r"(final|last|head|output|classif\w*) ?(layer ?)?norm", (("Final norm",),)),
-    (r"norm", (("Norm 1",), ("Norm 1", "Norm 2"), ("Final norm",))),
-    (r"multi-?head|\bmha\b|\bmsa\b|self-?attention$|attention block|attention total", (ATTENTION,)),
-    (r"q\W{0,2}(and )?k\W{0,2}(and )?v|qkv|query\b.*\bkey\b.*\bvalue", (terms.PROJECTIONS,)),
-    (r"score|\bq\W{0,4}k|similarit", (("Scores",),)),
-    (r"weighted|context|\ba\W{0,4}v\b|attn\W*v\b|softmax.*v\b|^attention$|attention output$", (("Weighted sum",),)),
-    (r"\bquery|\bw_?q\b|^q\b", (("Query",),)),
-    (r"\bkey|\bw_?k\b|^k\b", (("Key",),)),
-    (r"\bvalue|\bw_?v\b|^v\b", (("Value",),)),
-    (r"patch|^embedding", (("Patch projection",),)),
-    (r"pos", (("Positions",),)),
-    (r"\bcls\b|class.?token", (("Class token",),)),
-    (r"\bfc_?1|linear.?1\b|mlp.?1\b|mlp.*(first|hidden|up)|first|expan|\bup\b|w_?1\b", (("MLP, first layer",),)),
-    (r"\bfc_?2|linear.?2\b|mlp.?2\b|mlp.*(second|out|down)|second|contract|\bdown\b|w_?2\b", (("MLP, second layer",),)),
-    (r"mlp|feed.?forward|\bffn?\b", (MLP,)),
-    (r"head$|classif|logit", (("Head",),)),
-    (r"encoder|layers|blocks", (terms.LAYER,)),
-    (r"\bout|proj|\bw_?o\b", (("Output projection",),)),
-)
+UNREAD = "this line does not end in a count; write it such as: Fc1: 50 * 64 * 256 = 819200"
+UNKNOWN = "neither its name nor its count is known (docs/check.md lists names)"
 
 
 def check(homework: Homework) -> Iterator[Claim]:
     """Check every count by hand, and the names in its formulas."""
     for name in SECTIONS:
-        text = getattr(homework, name).strip()
-        rows = printed.hand_count(text)
-        if text and not rows:
-            yield Claim(name, name, text[:40], Verdict.UNCHECKED, why=(NOTHING_READ,))
-        yield from Section(name, homework.network).check(rows)
+        rows, unread = printed.hand_count(getattr(homework, name), name.split("_")[1])
+        yield from Section(name, homework.network, complete=not unread).check(rows)
+        yield from (Claim(name, "line", line[:60], Verdict.UNCHECKED, why=(UNREAD,)) for line in unread)
         yield from names.check(homework.network, name, rows)
 
 
-def _meanings(name: str) -> tuple[tuple[str, ...], ...]:
-    """Return the rows of the derivation that a row's name may mean, each as the names of one or more."""
-    return next((found for pattern, found in ROWS if re.search(pattern, name, re.IGNORECASE)), ())
+@cache
+def _target(config: ViTConfig, kind: str, rows: Rows | None, layer: bool) -> Target:
+    return Target(config, kind, rows, layer)
 
 
 @dataclass
@@ -69,80 +41,111 @@ class Section:
 
     name: str
     config: ViTConfig
-    rows: list[tuple[HandRow, Claim]] = field(default_factory=list)
+    complete: bool = True  # every line is understood
+    rows: list[tuple[HandRow, Claim]] = field(default_factory=list)  # those that a total adds up
     counted: set[str] = field(default_factory=set)  # rows of the derivation
 
-    def target(self, rows: tuple[str, ...] | None = None) -> Target:
-        """Return what the section counts, of some rows or of all."""
+    def targets(self, rows: Rows | None = None) -> list[Target]:
+        """Return what the section may count: of one layer, and in a network of all layers."""
         scope, kind = self.name.split("_")
-        return Target(self.config, kind, rows, scope == "layer")
+        layers = [True] if scope == "layer" else [False, True]
+        if rows is None or not {*rows} <= {*terms.LAYER}:
+            layers = layers[:1]
+        if scope == "layer" and rows and not {*rows} <= {*terms.LAYER}:
+            return []
+        return [_target(self.config, kind, rows, layer) for layer in layers]
 
     def check(self, rows: list[HandRow]) -> Iterator[Claim]:
         """Check the rows in their order."""
         flops = self._counts_flops(rows)
         for row in rows:
-            if re.search(TOTAL, row.name, re.IGNORECASE):
+            if row_names.is_total(row.name, self.name.startswith("layer")):
                 yield self._total(row)
                 continue
             meaning, claim = self._row(row, flops)
-            if not self.counted & set(meaning):  # a subtotal repeats rows
+            if row_names.is_subtotal(row.name):
+                pass
+            elif not meaning:
+                self.complete = False
+            elif not self.counted & {*meaning}:
                 self.rows.append((row, claim))
-                self.counted |= set(meaning)
+                self.counted |= {*meaning}
+            else:
+                self.complete = False  # it repeats other rows, or says more than is known
             yield claim
 
     def _counts_flops(self, rows: list[HandRow]) -> bool:
         """Return whether every row that is understood has two for each MAC."""
-        targets = [(row, self.target(found[0])) for row in rows if (found := _meanings(row.name))]
-        counts = [(row, target) for row, target in targets if target.kind == "macs" and target.exact]
-        return len(counts) > 1 and all(row.count.fits(2 * target.exact) for row, target in counts)
+        known = [(row, self.targets(found[0])) for row in rows if (found := row_names.meanings(row.name))]
+        counts = [(row, targets) for row, targets in known if any(t.kind == "macs" and t.exact for t in targets)]
+        return len(counts) > 1 and all(any(row.count.fits(2 * t.exact) for t in targets) for row, targets in counts)
 
-    def _row(self, row: HandRow, flops: bool) -> tuple[tuple[str, ...], Claim]:
-        """Judge a row by the meaning of its name that explains it best, and return that meaning."""
-        meanings = _meanings(row.name)
-        if not meanings:
-            why = ("its name says no operation that is known",)
-            return (), Claim(self.name, row.name, row.count.text, Verdict.UNCHECKED, why=why)
-        found, target = min((self._explained(row, meaning, flops) for meaning in meanings), key=size)
-        given = self._given(row)
-        if given is not None and not row.count.fits(given):
-            why = (f"the formula as written gives {_integer(given)}",)
-            return tuple(target.counted), Claim(
-                self.name, row.name, row.count.text, Verdict.WRONG, f"{target.exact:,}", why
-            )
+    def _row(self, row: HandRow, flops: bool) -> tuple[Rows, Claim]:
+        """Judge a row, and return the rows of the derivation that it counts."""
+        known = [target for rows in row_names.meanings(row.name) for target in self.targets(rows)]
+        others = [target for rows in row_names.CATALOGUE for target in self.targets(rows) if target.exact]
+        exact = [target for target in known or others if row.count.fits(target.exact)]
+        wrong = self._formula(row)
+        if wrong:
+            target = next(iter(exact or known), None)
+            return tuple(target.counted) if target else (), self._wrong(row, target, wrong)
+        if exact:
+            return tuple(exact[0].counted), Claim(self.name, row.name, row.count.text, Verdict.RIGHT)
+        if not known:
+            return (), Claim(self.name, row.name, row.count.text, Verdict.UNCHECKED, why=(UNKNOWN,))
+        found, target = min((self._explained(row, target, flops) for target in known), key=size)
         return tuple(target.counted), judge(self.name, row.name, row.count, target.exact, found)
 
-    def _explained(self, row: HandRow, meaning: tuple[str, ...], flops: bool) -> tuple[list[Explanation], Target]:
-        target = self.target(meaning)
-        if flops:
+    def _explained(self, row: HandRow, target: Target, flops: bool) -> tuple[list[Explanation], Target]:
+        if flops and row.count.fits(2 * target.exact):
             return [target.explanation(None, (), terms.SCALES["macs"][0])], target
-        return search.explain(row.count, target), target
+        found = search.explain(row.count, target)
+        if target.kind == "macs" and row.count.exact == 2 * target.exact:
+            alone = Step("counts FLOPs, two for each MAC, in this row alone", Fraction(target.exact), True)
+            found = [Explanation(target.exact, (alone,)), *found]
+        return found, target
 
-    def _given(self, row: HandRow) -> Fraction | None:
-        """Return what a row's last formula gives: with numbers, or else with the names of dimensions."""
+    def _wrong(self, row: HandRow, target: Target | None, why: str) -> Claim:
+        exact = f"{target.exact:,}" if target else ""
+        return Claim(self.name, row.name, row.count.text, Verdict.WRONG, exact, (why,))
+
+    def _formula(self, row: HandRow) -> str:
+        """Return what a formula gives if it is not the row's count."""
         trees = [printed.parse(text) for text in row.products]
-        for known in ({}, names.values(self.config)):
-            values = [value for tree in trees if (value := printed.value(tree, known)) is not None]
-            if values:
-                return values[-1]
-        return None
+        numbers = [value for tree in trees if (value := printed.value(tree)) is not None]
+        named = [value for tree in trees if (value := printed.value(tree, names.values(self.config))) is not None]
+        for given in numbers or named[-1:]:
+            if not row.count.fits(given):
+                return f"the formula as written gives {_integer(given)}"
+        return ""
 
     def _total(self, row: HandRow) -> Claim:
-        """Judge a total: by its rows, and by what it should be."""
-        target = self.target()
-        claim = (self.name, row.name, row.count.text)
+        """Judge a total: by what it should be, and else by its rows."""
+        (target,) = self.targets()
+        if row.count.fits(target.exact):
+            wrong = self._formula(row)
+            return (
+                self._wrong(row, target, wrong) if wrong else Claim(self.name, row.name, row.count.text, Verdict.RIGHT)
+            )
+        found = search.explain(row.count, target)
         total = sum((other.count.value for other, _ in self.rows), Fraction(0))
         rounded = sum((other.count.tolerance for other, _ in self.rows), row.count.tolerance)
-        wrong = [claim for _, claim in self.rows if claim.verdict is Verdict.WRONG]
-        missing = [name for name in target.counted if name not in self.counted and self.target((name,)).exact]
-        if self.rows and abs(row.count.value - total) > rounded:
-            why = f"the rows above add up to {_integer(total)}"
-        elif wrong and not row.count.fits(target.exact):
-            why = f"follows from {', '.join(other.name for other in wrong)}"
-        elif self.rows and missing and row.count.fits(target.exact - self.target(tuple(missing)).exact):
-            why = f"no row counts {', '.join(map(str.lower, missing))}"
-        else:
-            return judge(self.name, row.name, row.count, target.exact, search.explain(row.count, target))
-        return Claim(*claim, Verdict.WRONG, f"{target.exact:,}", (why,))
+        adds_up = bool(self.rows) and abs(row.count.value - total) <= rounded
+        wrong_rows = [claim.name for _, claim in self.rows if claim.verdict is Verdict.WRONG]
+        others = [claim.name for _, claim in self.rows if claim.verdict is Verdict.CONVENTION]
+        missing = tuple(r for r in target.counted if r not in self.counted and self.targets((r,))[0].exact)
+        if adds_up and wrong_rows:
+            return self._wrong(row, target, f"follows from {', '.join(wrong_rows)}")
+        if found and not found[0].slips:
+            return judge(self.name, row.name, row.count, target.exact, found)
+        if adds_up and missing and row.count.fits(target.exact - self.targets(missing)[0].exact):
+            return self._wrong(row, target, f"no row counts {', '.join(map(str.lower, missing))}")
+        if adds_up and others and not found:
+            why = (f"follows from {', '.join(others)}",)
+            return Claim(self.name, row.name, row.count.text, Verdict.CONVENTION, f"{target.exact:,}", why)
+        if not found and self.rows and self.complete and not adds_up:
+            return self._wrong(row, target, f"the rows above add up to {_integer(total)}")
+        return judge(self.name, row.name, row.count, target.exact, found)
 
 
 def _integer(value: Fraction) -> str:

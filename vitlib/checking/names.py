@@ -24,12 +24,12 @@ SYMBOLS = {
 }
 MEANINGS = {  # what a name in a formula may stand for
     "N": "seq_len sequence_length seq_length num_tokens n_tokens tokens seq",
-    "D": "embed_size embed_dim embedding_dim emb_dim emb_size d_model model_dim dim hidden_size hidden_dim width",
+    "D": "embed_size embed_dim embedding_dim emb_dim emb_size d_model model_dim dim hidden_size hidden_dim",
     "K": "head_dim d_head dim_head head_size d_k d_v",
-    "F": "mlp_dim mlp_size mlp_hidden ff_dim d_ff dim_feedforward hidden_dim intermediate_size",
+    "F": "mlp_dim mlp_size mlp_hidden ff_dim d_ff dim_feedforward hidden_dim hidden_size intermediate_size",
     "H": "num_heads n_heads heads n_head",
-    "M": "num_patches n_patches patches",
-    "P": "patch_size patch",
+    "M": "num_patches n_patches",
+    "P": "patch_size",
     "C": "channels in_channels num_channels",
     "Y": "num_classes n_classes classes",
     "L": "num_layers n_layers layers depth",
@@ -59,7 +59,7 @@ def check(config: ViTConfig, section: str, rows: list[HandRow]) -> Iterator[Clai
     for row in rows:
         trees = [printed.parse(text) for text in row.products]
         for formula, numbers in pairwise(trees):
-            for name, number in _pairs(formula, numbers):
+            for name, number in [] if _same_factors(formula, numbers, values(config)) else _pairs(formula, numbers):
                 own = [sizes[symbol] for symbol in known.get(name.lower(), ())]
                 if own and number not in own:
                     found.setdefault((name, number), {})[row.name] = None
@@ -70,6 +70,20 @@ def check(config: ViTConfig, section: str, rows: list[HandRow]) -> Iterator[Clai
         if other:
             why += f", and {number} is {other}"
         yield Claim(section, f"the name {name}", str(number), Verdict.WRONG, str(sizes[symbol]), (why,))
+
+
+def _same_factors(formula: ast.expr | None, numbers: ast.expr | None, known: dict[str, int]) -> bool:
+    """Return whether a product of names and the one with numbers have the same factors, in any order."""
+    left, right = ([printed.value(f, known) for f in _factors(tree)] for tree in (formula, numbers))
+    return None not in left + right and sorted(map(float, filter(None, left))) == sorted(
+        map(float, filter(None, right))
+    )
+
+
+def _factors(tree: ast.expr | None) -> list[ast.expr]:
+    if isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.Mult):
+        return _factors(tree.left) + _factors(tree.right)
+    return [tree] if tree is not None else []
 
 
 def _pairs(formula: ast.expr | None, numbers: ast.expr | None) -> Iterator[tuple[str, int]]:

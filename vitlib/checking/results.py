@@ -22,12 +22,15 @@ def check(homework: Homework) -> Iterator[Claim]:
         yield Claim("results", "results", homework.results.strip()[:40], Verdict.UNCHECKED, why=(NOTHING_READ,))
     if found.loss:
         yield _loss(found.loss)
-    shares = [(CLASSES[label] if label in range(10) else f"class {label}", s) for label, s in found.classes.items()]
-    for name, share in shares:
-        yield _share(name, share, IMAGES_OF_A_CLASS)
+    for label, share in found.classes.items():
+        if label in range(len(CLASSES)):
+            yield _share(CLASSES[label], share, IMAGES_OF_A_CLASS)
+        else:
+            why = f"the classes are 0 to {len(CLASSES) - 1}"
+            yield Claim("results", f"class {label}", share.line, Verdict.WRONG, why=(why,))
     if found.overall:
         yield _share("overall", found.overall, IMAGES_OF_A_CLASS * len(CLASSES))
-        if len(found.classes) == len(CLASSES):
+        if found.classes.keys() == {*range(len(CLASSES))}:
             yield _sum_of_classes(found, found.overall)
         if homework.network == ViTConfig():
             yield from _among_our_runs(found)
@@ -38,32 +41,29 @@ NOTHING_READ = "no line says loss or accuracy; write one such as: Test Accuracy 
 
 def _loss(loss: Number) -> Claim:
     guessing = math.log(len(CLASSES))
-    if loss.value > 0:
-        remark = () if loss.value < guessing else (f"guessing has a loss of {guessing:.4f} nats",)
-        return Claim("results", "loss", loss.text, Verdict.RIGHT, why=remark)
-    return Claim("results", "loss", loss.text, Verdict.WRONG, "above 0", ("a mean cross-entropy is positive",))
+    if loss.value <= 0:
+        return Claim("results", "loss", loss.text, Verdict.WRONG, "above 0", ("a mean cross-entropy is positive",))
+    remark = () if loss.value < guessing else (f"guessing has a loss of {guessing:.4f} nats",)
+    return Claim("results", "loss", loss.text, Verdict.RIGHT, why=remark)
 
 
 def _share(name: str, share: Share, images: int) -> Claim:
-    """Check that per cent and counts agree, and that the counts can be."""
-    value = " ".join(share.line.split())
-    claim = ("results", name, value)
+    """Check that per cent and counts agree, and that they can be."""
+    claim = ("results", name, " ".join(share.line.split()))
+    if share.percent and not 0 <= share.percent.value <= 100:
+        return Claim(*claim, Verdict.WRONG, "0 to 100 %")
     if share.right is None or share.total is None:
-        if share.percent and share.percent.value > 100:
-            return Claim(*claim, Verdict.WRONG, "at most 100 %")
-        return Claim(*claim, Verdict.RIGHT, why=() if share.percent else ("no counts to compare it with",))
-    if share.total == 0 or share.right > share.total:
-        return Claim(
-            *claim, Verdict.WRONG, f"at most {share.total:,} right", ("more answers are right than there are images",)
-        )
+        return Claim(*claim, Verdict.RIGHT)
     if share.total != images:
         why = f"the test set has {images:,} images{' of each class' * (images == IMAGES_OF_A_CLASS)}"
-        return Claim(*claim, Verdict.WRONG, f"{share.right:,}/{images:,}", (why,))
+        return Claim(*claim, Verdict.WRONG, f"of {images:,}", (why,))
+    if share.right > share.total:
+        why = "more answers are right than there are images"
+        return Claim(*claim, Verdict.WRONG, f"at most {share.total:,} right", (why,))
     percent = Fraction(100 * share.right, share.total)
     if share.percent and abs(share.percent.value - percent) > share.percent.tolerance:
-        return Claim(
-            *claim, Verdict.WRONG, f"{float(percent):.2f} %", (f"{share.right:,} of {share.total:,} is another share",)
-        )
+        why = f"{share.right:,} of {share.total:,} is another share"
+        return Claim(*claim, Verdict.WRONG, f"{float(percent):.2f} %", (why,))
     return Claim(*claim, Verdict.RIGHT)
 
 
@@ -78,7 +78,7 @@ def _sum_of_classes(found: Results, overall: Share) -> Claim:
         parts = [_percent(share) for share in shares]
         mean = sum((part for part, _ in parts), Fraction(0)) / len(parts)
         stated, tolerance = _percent(overall)
-        value, wanted = f"{float(stated):g} %", f"{float(mean):.2f} %"
+        value, wanted = f"{overall.percent.text if overall.percent else '?'} %", f"{float(mean):.2f} %"
         agrees = abs(mean - stated) <= tolerance + sum((part for _, part in parts), Fraction(0)) / len(parts)
     if agrees:
         return Claim(*claim, value, Verdict.RIGHT)

@@ -195,6 +195,8 @@ def _one(claim: Number, target: Target) -> Iterator[Explanation]:
     yield from _fitting(claim, target, chosen)
     yield from _fitting(claim, target, ((swap, (), None) for swap in target.swaps))
     yield from _fitting(claim, target, ((None, (), scale) for scale in target.scales))
+    conventions = [term for term in target.terms if term.tools]
+    yield from _fitting(claim, target, ((None, (t,), s) for t in conventions for s in target.scales if not s.slip))
     yield from _batches(claim, target, ())
 
 
@@ -243,7 +245,8 @@ def _two(claim: Number, target: Target) -> Iterator[Explanation]:
     def choices() -> Iterator[Choice]:
         yield from ((None, pair, None) for pair in combinations(target.terms, 2) if _apart(pair, target))
         yield from ((swap, (term,), None) for swap in target.swaps for term in target.terms)
-        yield from ((None, (term,), scale) for term in target.terms for scale in target.scales)
+        scaled = ((term, scale) for term in target.terms for scale in target.scales)
+        yield from ((None, (term,), scale) for term, scale in scaled if scale.slip or not term.tools)
         yield from ((swap, (), scale) for swap in target.swaps for scale in target.scales)
 
     yield from _fitting(claim, target, choices())

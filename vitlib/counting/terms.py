@@ -22,7 +22,8 @@ KINDS = ("macs", "parameters")
 LAYER = tuple(row.name for row in cost.encoder_layer(ViTConfig()).rows)
 PROJECTIONS = ("Query", "Key", "Value")
 MATMULS = ("Scores", "Weighted sum")
-LINEAR = ("Patch projection", *PROJECTIONS, "Output projection", "MLP, first layer", "MLP, second layer", "Head")
+OUTPUT = "Output projection"
+LINEAR = ("Patch projection", *PROJECTIONS, OUTPUT, "MLP, first layer", "MLP, second layer", "Head")
 NORMS = ("Norm 1", "Norm 2", "Final norm")
 EMBEDDINGS = ("Class token", "Positions")
 OUTSIDE = ("Patch projection", *EMBEDDINGS, "Final norm", "Head")
@@ -49,7 +50,10 @@ class Term:
         """Return a term for two that change a count alike: the one that is about fewer rows, or both."""
         if len(self.changes) != len(other.changes):
             return min(self, other, key=lambda term: len(term.changes))
-        return replace(self, text=f"{self.text}, or {other.text}", tools=self.tools + other.tools)
+        said = [clause.split()[0] for clause in self.text.split(", or ")]
+        verb = [word for word in said if word not in ("the", "a")][-1]
+        text = f"{self.text}, or {other.text.removeprefix(f'{verb} ')}"
+        return replace(self, text=text, tools=self.tools + other.tools)
 
 
 @dataclass(frozen=True)
@@ -77,11 +81,13 @@ _TOKENS = (
     Swap("takes one token too many: not {N}", {"N": ((1,), ("N",))}),
 )
 _SIZES = (
+    Swap("takes each pixel for a patch", {"M": (("M", "P", "P"),), "N": ((1,), ("M", "P", "P"))}),
     Swap("takes the patches along one side, {G}, for all {M}", {"M": (("G",),), "N": ((1,), ("G",))}),
     Swap("takes one encoder layer for {L}", {"L": ((1,),)}),
     Swap("misses one encoder layer of {L}", {"L": ((-1,), ("L",))}),
     Swap("takes one encoder layer too many: not {L}", {"L": ((1,), ("L",))}),
     Swap("takes the width of a head, {K}, for the width of a token, {D}", {"D": (("K",),)}),
+    Swap("takes 10 classes, not {Y}", {"Y": ((10,),)}),
     Swap("takes three channels, not {C}", {"C": ((3,),)}),
     Swap("takes one channel, not {C}", {"C": ((1,),)}),
     Swap("takes the width of a token, {D}, for the width of the MLP's hidden layer, {F}", {"F": (("D",),)}),
@@ -148,6 +154,7 @@ def _mac_conventions(counts: dict[str, Sum], written: dict[str, Sum], weights: d
     once = _difference(linear, lambda s: tuple(tuple(f for f in product if f not in ("N", "M")) for product in s))
     weights_once = Term("counts each weight once, not once a token", once, False)
     bias_once = Term("counts each bias once", {row: (weights[row][1],) for row in LINEAR}, False)
+    last_norm = {"Final norm": ((4, "N", "D"), (-4, "D"))}
     norm_once = Term(
         "counts a LayerNorm's parameters at each call",
         {row: ((2, "D") if row == "Final norm" else ("L", 2, "D"),) for row in NORMS},
@@ -161,6 +168,9 @@ def _mac_conventions(counts: dict[str, Sum], written: dict[str, Sum], weights: d
         *gelus.values(),
         *softmaxes,
         weights_once,
+        bias_once,
+        Term("counts 4 for each element of a last LayerNorm over all tokens", last_norm, False),
+        Term("misses the projections of nn.MultiheadAttention", _without(counts, (*PROJECTIONS, OUTPUT)), False),
         Term("counts each addition of a residual", each(["Residual 1", "Residual 2"], 1), False),
         Term("counts the encoder layers alone", _without(counts, OUTSIDE), False),
         _tool("thop", matmuls, norms[4]),
@@ -189,6 +199,8 @@ def _mac_slips(counts: dict[str, Sum]) -> Iterable[Term]:
             f"counts {text} without the width, N N instead of N N D", _difference(each, lambda s: _replace(s, "D", 1))
         )
         yield Term(f"counts {text} twice", each)
+        yield Term(f"takes {{M}} tokens for one side of {text}", _difference(each, lambda s: _replace(s, "N", "M")))
+        yield Term(f"counts {text} as N N N instead of N N D", _difference(each, lambda s: _replace(s, "D", "N")))
     projections = {row: counts[row] for row in PROJECTIONS}
     yield Term(
         "counts query, key and value with the full width for each head",
@@ -200,6 +212,8 @@ def _mac_slips(counts: dict[str, Sum]) -> Iterable[Term]:
     yield Term(
         "takes the width of a head for the output projection's inputs", _swapped(counts, "Output projection", "D", "K")
     )
+    yield Term("counts the output projection as N N D", _swapped(counts, OUTPUT, "D", "N"))
+    yield Term("takes the hidden width for the head's inputs", _swapped(counts, "Head", "D", "F"))
     for row in ("MLP, first layer", "MLP, second layer"):
         yield Term(f"takes the hidden width for both sides of {NAMES[row]}", _swapped(counts, row, "D", "F"))
         yield Term(f"takes the width of a token for both sides of {NAMES[row]}", _swapped(counts, row, "F", "D"))
@@ -220,6 +234,7 @@ def _parameter_conventions(counts: dict[str, Sum], share_norm: bool) -> Iterable
         yield _tool("torchsummary", missed, calls)
     else:
         yield Term("counts one LayerNorm a layer, applied twice", _without(counts, ["Norm 2"]), False)
+    yield Term("misses the projections of nn.MultiheadAttention", _without(counts, (*PROJECTIONS, OUTPUT)), False)
     yield Term("counts the encoder layers alone", _without(counts, OUTSIDE), False)
 
 
@@ -237,12 +252,39 @@ def _parameter_slips(counts: dict[str, Sum]) -> Iterable[Term]:
         yield Term(f"misses the {noun} of {text}", {row: _times(-1, (counts[row][1],)) for row in rows})
     for row, width in (
         ("Patch projection", ("P", "P", "C")),
+        ("Head", ("D",)),
         ("MLP, first layer", ("L", "D")),
         ("MLP, second layer", ("L", "F")),
     ):
         bias = add((width,), _times(-1, (counts[row][1],)))
         yield Term(f"gives the bias of {NAMES[row]} the length of its input", {row: bias})
     yield Term("counts one of query, key and value, not three", _without(counts, ["Key", "Value"]))
+    one_bias = {row: add(_times(-1, (counts[row][1],))) for row in ("Key", "Value")}
+    yield Term("counts one bias for query, key and value, not three", one_bias)
+    yield Term(
+        "takes the width of a head for the output projection's inputs", {OUTPUT: (("L", "D", "K"), (-1, "L", "D", "D"))}
+    )
+    for rows, text in (
+        *(((row,), NAMES[row]) for row in (OUTPUT, "MLP, first layer", "MLP, second layer", "Head")),
+        (PROJECTIONS, "query, key and value"),
+        (NORMS, "each LayerNorm"),
+    ):
+        counted = {row: counts[row] for row in rows if counts[row]}
+        yield Term(f"counts the parameters of {text} for each token", _difference(counted, lambda s: _times("N", s)))
+    patch_weights, head_weights = ({row: (counts[row][0],)} for row in ("Patch projection", "Head"))
+    each_patch = _difference(patch_weights, lambda s: _times("M", s))
+    yield Term("counts the weights of the patch projection for each patch", each_patch)
+    each_token = _difference(head_weights, lambda s: _times("N", s))
+    yield Term("counts the weights of the classification head for each token", each_token)
+    patch = {"Patch projection": counts["Patch projection"]}
+    yield Term("counts the patch projection for each patch", _difference(patch, lambda s: _times("M", s)))
+    yield Term("counts one position, not {N}", {"Positions": (("D",), (-1, "N", "D"))})
+    yield Term("counts the bias of the patch projection for each patch", {"Patch projection": (("M", "D"), (-1, "D"))})
+    yield Term(
+        "takes one number a position, not the width",
+        _difference({"Positions": counts["Positions"]}, lambda s: _replace(s, "D", 1)),
+    )
+    yield Term("takes one number for the class token, not the width", {"Class token": ((1,), (-1, "D"))})
     yield Term(
         "counts query, key and value with the full width for each head",
         _difference({row: counts[row] for row in PROJECTIONS}, lambda s: _times("H", s)),
