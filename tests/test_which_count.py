@@ -123,8 +123,27 @@ def test_the_page_refuses_what_python_refuses_in_the_same_words(opened):
         "1.1e7",
         "204.55 k",
         "5macs",
+        "9 983 872",
+        "9983872 MACs",
+        "5.755.968",
+        "5.1 million",
     ]
-    bad = ["abc", "-5", "9 983 872", "9.98 X", "1.1e", "M", "12 k k", "1e19", "9" * 20, ".5", "3/4", "0x10", "9.98.1"]
+    bad = [
+        "abc",
+        "-5",
+        "9 983 87",
+        "9,983,87",
+        "9.98 X",
+        "1.1e",
+        "M",
+        "12 k k",
+        "1e19",
+        "9" * 20,
+        ".5",
+        "3/4",
+        "0x10",
+        "9.98.1",
+    ]
     for number, (invalid, sentence) in zip(good + bad, opened("what_if").evaluate(READ, good + bad), strict=True):
         assert invalid == (number in bad)
         if invalid:

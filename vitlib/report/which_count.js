@@ -4,20 +4,26 @@ const whichCount = (() => {
   // ---- printed numbers, as in vitlib/printed.py --------------------------------------------------------------------
 
   const UNITS = { "": 0, k: 3, m: 6, g: 9, b: 9, t: 12 }; // powers of ten
-  const NUMBER = /^(\d[\d,]*)(?:\.(\d*))?(?:e([+-]?\d{1,2}))?(?:\s?([kmgbt]))?(?:macs?|flops?|params?)?$/i;
+  const DIGITS = [ // thousands separated alike, or not at all
+    "[1-9]\\d{0,2}(?:,\\d{3})+(?:\\.\\d+)?", "[1-9]\\d{0,2}(?:[ '’_]\\d{3})+", "[1-9]\\d{0,2}(?:\\.\\d{3}){2,}",
+    "\\d+(?:\\.\\d*)?(?:e[+-]?\\d{1,2})?",
+  ].join("|");
+  const NUMBER = new RegExp(`^(${DIGITS})(?:\\s?([kmgbt]))?(?:\\s?(?:macs?|flops?|params?|parameters))?$`, "i");
   const LIMIT = 10n ** 18n;
 
   // a number as printed: whether a count, divided by `divisor`, rounds to it; and its value, if it is printed in full
   const read = (text) => {
-    const plain = text.replace(/(?<=\d)[\u00a0\u2009\u202f](?=\d{3}\b)/g, "").replace(/[^\S\n]+/g, " ").trim();
-    const found = plain.match(NUMBER);
+    const spaced = text.replace(/(?<=\d)[\u00a0\u2009\u202f](?=\d{3}\b)/g, "").replace(/[^\S\n]+/g, " ").trim();
+    const found = spaced.replace(/(?<=\d) ?million\b/g, "M").match(NUMBER);
     const refuse = (wanted) => { throw new RangeError(`The number is “${text}”, but has to be ${wanted}.`); };
     if (!found) refuse("one such as 9983872, 9,983,872 or 9.98M");
-    const [, whole, decimals = "", exponent = "0", unit = ""] = found;
+    const digits = found[1].split(".").length > 2 ? found[1].replaceAll(".", "") : found[1];
+    const [, whole, decimals = "", exponent = "0"] = digits.match(/^([\d, '’_]+)(?:\.(\d*))?(?:e(.*))?$/i);
+    const unit = found[2] ?? "";
     const power = Number(exponent) + UNITS[unit.toLowerCase()];
     const last = power - decimals.length; // of the last digit
     const place = (n) => 10n ** BigInt(Math.max(n, 0));
-    const value = 2n * BigInt(whole.replaceAll(",", "") + decimals) * place(last), over = 2n * place(-last);
+    const value = 2n * BigInt(whole.replace(/\D/g, "") + decimals) * place(last), over = 2n * place(-last);
     const tolerance = decimals || power > 0 ? place(last) : 0n; // half of the last digit, also over `over`
     if (value > LIMIT * over) refuse(`at most ${show(LIMIT)}`);
     const exact = 2n * tolerance < over && value % over === 0n ? value / over : null;
@@ -98,6 +104,7 @@ const whichCount = (() => {
       for (const term of plain.terms) yield [plain, [term]];
       for (const swap of exchanged) yield [swap, []];
       for (const scale of scales) yield [plain, [], scale];
+      for (const term of tools(target)) for (const scale of scales) if (!scale.slip) yield [plain, [term], scale];
     })());
     yield* batches(claim, target, []);
   }
@@ -145,7 +152,9 @@ const whichCount = (() => {
     yield* fitting(claim, target, (function* () {
       for (const pair of pairs(plain.terms)) if (apart(pair)) yield [plain, pair];
       for (const swap of exchanged) for (const term of swap.terms) yield [swap, [term]];
-      for (const term of plain.terms) for (const scale of scales) yield [plain, [term], scale];
+      for (const term of plain.terms) {
+        for (const scale of scales) if (scale.slip || !term.tools.length) yield [plain, [term], scale];
+      }
       for (const swap of exchanged) for (const scale of scales) yield [swap, [], scale];
     })());
     for (const term of tools(target)) yield* batches(claim, target, [term]);
