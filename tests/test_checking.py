@@ -6,9 +6,10 @@ import sys
 
 import pytest
 
-from vitlib import homework, paths
+from vitlib import homework, paths, printed
 from vitlib.checking import report
 from vitlib.checking.claims import Verdict
+from vitlib.config import CLASSES
 from vitlib.homework import Homework
 
 # N = 17, M = 16, D = 48, K = 8, F = 96: every count below is worked by hand
@@ -326,3 +327,71 @@ def test_a_check_does_not_import_pytorch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout == "False\n"
+
+
+# names of the six rows of a layer's MACs as people write them
+STYLES = [
+    "QKV projection|attention scores|attn @ v|Output projection|FFN layer 1|FFN layer 2",
+    "W_Q, W_K, W_V|Q @ K.T|A @ V|W_O|Linear 1|Linear 2",
+    "Queries, keys, values|QKᵀ|Attention × V|Concat + output projection|Feed-forward 1|Feed-forward 2",
+    "Q, K & V projections|Q·Kᵀ|A·V|Output|Dense 1|Dense 2",
+    "Multi-head attention QKV|Multi-head attention scores|weighted sum of V|to_out|MLP first linear|mlp.2",
+    "3. Attention matrix|dot-product attention|softmax(QK^T) V|proj|MLP (D→4D)|MLP (4D→D)",
+    "Q-, K-, V-Projektion|Attention-Scores|Gewichtete Summe|Ausgabeprojektion|MLP 1|MLP 2",
+]
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("form", ["{:,}", "{} MACs", "≈ {:,} (all heads)", "**{:,}**", "= {:,}", "{:_}"])
+def test_right_rows_are_not_wrong_whatever_their_names_and_notation(style, form):
+    counts = (117504, 13872, 13872, 39168, 78336, 78336)
+    lines = [f"{name}: {form.format(n)}" for name, n in zip(style.split("|"), counts, strict=True)]
+    claims = checked(layer_macs="\n".join([*lines, f"Total: {form.format(341088)}"]))
+    assert wrong(claims) == {}
+    assert len(claims) == 7
+
+
+@pytest.mark.parametrize(
+    ("line", "verdict"),
+    [
+        ("Attention subtotal: 184,416", Verdict.RIGHT),
+        ("MLP head: 480", Verdict.UNCHECKED),  # of the network, not of a layer
+        ("magic: 12345", Verdict.UNCHECKED),
+        ("QKV: 18,800,64", Verdict.UNCHECKED),
+        ("QKV per head: 19584", Verdict.UNCHECKED),
+        ("LayerNorm (×2): 0", Verdict.UNCHECKED),
+        ("Attention: 184,416", Verdict.RIGHT),
+        ("Scores: 17x17x8 = 13872", Verdict.WRONG),
+        ("Scores: 6 * 17 * 17 * 48 = 6 * 289 * 8 = 13872", Verdict.WRONG),
+        ("Fc1: 156672", Verdict.WRONG),
+    ],
+)
+def test_a_row_that_is_not_understood_is_not_wrong(line, verdict):
+    assert [claim.verdict for claim in checked(layer_macs=line)] == [verdict]
+
+
+@pytest.mark.parametrize(
+    ("lines", "value"),
+    [
+        ("Test accuracy: 85.86%\nTrain accuracy: 91.20%\nBest validation accuracy: 86.4% (epoch 14)", "85.86"),
+        ("313/313 - 1s - loss: 0.39 - accuracy: 0.8586", "0.8586"),
+        ("Accuracy of the network on the 10000 test images: 85 %", "85"),
+        ("Accuracy: 8586 of 10000 correct (85.86%)", "85.86"),
+        ("Test accuracy: 85,86 %", "85.86"),
+    ],
+)
+def test_the_test_accuracy_is_found_among_other_numbers(lines, value):
+    assert printed.results(lines, CLASSES).overall.percent.text == value
+
+
+def test_a_column_of_a_table_is_chosen_by_its_heading():
+    table = (
+        "| # | Layer | Params | MACs |\n|---|---|---|---|\n| 1 | QKV | 7,056 | 117,504 |\n| 2 | Fc1 | 4,704 | 78,336 |"
+    )
+    claims = checked(layer_macs=table, layer_parameters=table)
+    assert [(claim.name, claim.verdict) for claim in claims] == 2 * [("QKV", Verdict.RIGHT), ("Fc1", Verdict.RIGHT)]
+
+
+def test_exchanged_numbers_of_a_tool_are_named():
+    (claim,) = checked(tools={"thop": "MACs: 66730.0, Params: 1107744.0"})
+    assert (claim.verdict, claim.why) == (Verdict.WRONG, ("MACs and parameters are exchanged",))
