@@ -187,20 +187,7 @@ def _mac_slips(counts: dict[str, Sum]) -> Iterable[Term]:
             yield Term(f"multiplies {NAMES[row]} by its weights once, not by each token", _swapped(counts, row, "N", 1))
     yield Term("counts one of query, key and value, not three", _without(counts, ["Key", "Value"]))
     yield Term("counts two of query, key and value, not three", _without(counts, ["Value"]))
-    for rows, text in ((MATMULS, "the attention matmuls"), *(((row,), NAMES[row]) for row in MATMULS)):
-        each = {row: counts[row] for row in rows}
-        yield Term(f"counts {text} with the full width for each head", _difference(each, lambda s: _times("H", s)))
-        yield Term(f"counts {text} for one head of {{H}}", _difference(each, lambda s: _replace(s, "D", "K")))
-        yield Term(
-            f"counts {text} like a linear layer, N D D instead of N N D",
-            _difference(each, lambda s: _replace(s, "N", "D")),
-        )
-        yield Term(
-            f"counts {text} without the width, N N instead of N N D", _difference(each, lambda s: _replace(s, "D", 1))
-        )
-        yield Term(f"counts {text} twice", each)
-        yield Term(f"takes {{M}} tokens for one side of {text}", _difference(each, lambda s: _replace(s, "N", "M")))
-        yield Term(f"counts {text} as N N N instead of N N D", _difference(each, lambda s: _replace(s, "D", "N")))
+    yield from _matmul_slips(counts)
     projections = {row: counts[row] for row in PROJECTIONS}
     yield Term(
         "counts query, key and value with the full width for each head",
@@ -220,6 +207,23 @@ def _mac_slips(counts: dict[str, Sum]) -> Iterable[Term]:
     yield Term("projects the class token like a patch", _swapped(counts, "Patch projection", "M", "N"))
     yield Term("takes P pixels a patch, not P times P", _swapped(counts, "Patch projection", "P", 1))
     yield Term("applies the head to every token", _difference({"Head": counts["Head"]}, lambda s: _times("N", s)))
+
+
+def _matmul_slips(counts: dict[str, Sum]) -> Iterable[Term]:
+    for rows, text in ((MATMULS, "the attention matmuls"), *(((row,), NAMES[row]) for row in MATMULS)):
+        each = {row: counts[row] for row in rows}
+        yield Term(f"counts {text} with the full width for each head", _difference(each, lambda s: _times("H", s)))
+        yield Term(f"counts {text} for one head of {{H}}", _difference(each, lambda s: _replace(s, "D", "K")))
+        yield Term(
+            f"counts {text} like a linear layer, N D D instead of N N D",
+            _difference(each, lambda s: _replace(s, "N", "D")),
+        )
+        yield Term(
+            f"counts {text} without the width, N N instead of N N D", _difference(each, lambda s: _replace(s, "D", 1))
+        )
+        yield Term(f"counts {text} twice", each)
+        yield Term(f"takes {{M}} tokens for one side of {text}", _difference(each, lambda s: _replace(s, "N", "M")))
+        yield Term(f"counts {text} as N N N instead of N N D", _difference(each, lambda s: _replace(s, "D", "N")))
 
 
 # ---- parameters ----------------------------------------------------------------------------------------------------
@@ -271,6 +275,24 @@ def _parameter_slips(counts: dict[str, Sum]) -> Iterable[Term]:
     ):
         counted = {row: counts[row] for row in rows if counts[row]}
         yield Term(f"counts the parameters of {text} for each token", _difference(counted, lambda s: _times("N", s)))
+    yield from _embedding_slips(counts)
+    yield Term(
+        "counts query, key and value with the full width for each head",
+        _difference({row: counts[row] for row in PROJECTIONS}, lambda s: _times("H", s)),
+    )
+    norms = tuple(row for row in NORMS if counts[row])
+    for rows, text in ((norms, "each LayerNorm"), *(((row,), NAMES[row]) for row in norms)):
+        half = {row: tuple((-1, *(f for f in product if f != 2)) for product in counts[row]) for row in rows}
+        yield Term(f"counts scale or shift of {text}, not both", half)
+    for row in ("MLP, first layer", "MLP, second layer"):
+        yield Term(f"takes the width of a token for the hidden width of {NAMES[row]}", _swapped(counts, row, "F", "D"))
+    yield Term("misses the position of the class token", {"Positions": ((-1, "D"),)})
+    yield Term("counts one position too many", {"Positions": (("D",),)})
+    yield Term("takes P pixels a patch, not P times P", _swapped(counts, "Patch projection", "P", 1))
+
+
+def _embedding_slips(counts: dict[str, Sum]) -> Iterable[Term]:
+    """Yield slips in the parameters outside of the encoder layers."""
     patch_weights, head_weights = ({row: (counts[row][0],)} for row in ("Patch projection", "Head"))
     each_patch = _difference(patch_weights, lambda s: _times("M", s))
     yield Term("counts the weights of the patch projection for each patch", each_patch)
@@ -285,19 +307,6 @@ def _parameter_slips(counts: dict[str, Sum]) -> Iterable[Term]:
         _difference({"Positions": counts["Positions"]}, lambda s: _replace(s, "D", 1)),
     )
     yield Term("takes one number for the class token, not the width", {"Class token": ((1,), (-1, "D"))})
-    yield Term(
-        "counts query, key and value with the full width for each head",
-        _difference({row: counts[row] for row in PROJECTIONS}, lambda s: _times("H", s)),
-    )
-    norms = tuple(row for row in NORMS if counts[row])
-    for rows, text in ((norms, "each LayerNorm"), *(((row,), NAMES[row]) for row in norms)):
-        half = {row: tuple((-1, *(f for f in product if f != 2)) for product in counts[row]) for row in rows}
-        yield Term(f"counts scale or shift of {text}, not both", half)
-    for row in ("MLP, first layer", "MLP, second layer"):
-        yield Term(f"takes the width of a token for the hidden width of {NAMES[row]}", _swapped(counts, row, "F", "D"))
-    yield Term("misses the position of the class token", {"Positions": ((-1, "D"),)})
-    yield Term("counts one position too many", {"Positions": (("D",),)})
-    yield Term("takes P pixels a patch, not P times P", _swapped(counts, "Patch projection", "P", 1))
 
 
 NAMES = {
