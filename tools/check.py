@@ -48,13 +48,13 @@ def table(checks: dict[str, list[Claim] | str]) -> str:
     lines = [f"{'file':{width}}  wrong  convention  unchecked  right  first wrong claim"]
     for name, found in checks.items():
         if isinstance(found, str):
-            lines.append(f"{name:{width}}  {found}")
+            lines.append(f"{name:{width}}  {found.removeprefix(name).lstrip(': ')}")
             continue
         numbers = [sum(claim.verdict is verdict for claim in found) for verdict in report.ORDER]
         first = next((f"{c.where}, {c.name}: {c.value}" for c in found if c.verdict is Verdict.WRONG), "")
         row = "{:5}  {:10}  {:9}  {:5}".format(*numbers)
         lines.append(f"{name:{width}}  {row}  {first}".rstrip())
-    return report.printable("\n".join(lines))
+    return report.printable("\n".join([*lines, "", "For the reasons, check one file."]))
 
 
 def as_json(checks: dict[str, list[Claim] | str]) -> dict[str, Any]:
@@ -78,7 +78,8 @@ def main() -> None:
             ((name, found),) = checks.items()
             if isinstance(found, str):
                 raise UserError(report.printable(found))
-            print(report.printable(f"{report.text(found)}\n\n{name}: {report.summary(found)}"))
+            network = report.network(homework.read(files(arguments.homework)[0].resolve()).network)
+            print(report.printable(f"{network}\n\n{report.text(found)}\n\n{name}: {report.summary(found)}"))
         sys.exit(any(map(wrong, checks.values())))
 
 

@@ -121,7 +121,7 @@ def number(text: str, unit: str = "") -> Number:
 
 OTHER_IMAGES = r"\b(train|val|valid|dev|epoch|best|lr)"
 MISTAKES = r"\b(wrong|error|incorrect|misclassified)"
-ACCURACY = r"\bacc(?:uracy)?\b"
+ACCURACY = r"\bacc(?:uracy)?\b|\boverall\b|^total\b"
 
 
 def results(text: str, names: Sequence[str]) -> Results:
@@ -296,6 +296,8 @@ def _is_formula(cell: str, title: list[str]) -> bool:
 
 def _equation(line: str) -> HandRow | None:
     first, *rest = line.split("=")
+    if not rest and ":" not in first:  # a count without a sign before it
+        first = re.sub(rf"\s+(?={_NUMBER}(?:{_UNIT})?(?:{_WORD})?\.?$)", ": ", first, count=1, flags=re.IGNORECASE)
     name, _, formula = first.rpartition(":")
     parts = [part.strip(" *_`$") for part in ([formula, *rest] if name else rest)]
     name = re.sub(r"^[-•#]+\s+", "", (name or first)).strip(" *_`$")

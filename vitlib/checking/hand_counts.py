@@ -23,9 +23,16 @@ UNKNOWN = "neither its name nor its count is known (docs/check.md lists names)"
 
 def check(homework: Homework) -> Iterator[Claim]:
     """Check every count by hand, and the names in its formulas."""
+    totals: dict[str, Claim] = {}
     for name in SECTIONS:
         rows, unread = printed.hand_count(getattr(homework, name), name.split("_")[1])
-        yield from Section(name, homework.network, complete=not unread).check(rows)
+        kind = name.split("_")[1]
+        section = Section(name, homework.network, not unread, totals.get(f"layer_{kind}"))
+        claims = list(section.check(rows))
+        for claim in claims:
+            if row_names.is_total(claim.name, name.startswith("layer")):
+                totals[name] = claim
+        yield from claims
         yield from (Claim(name, "line", line[:60], Verdict.UNCHECKED, why=(UNREAD,)) for line in unread)
         yield from names.check(homework.network, name, rows)
 
@@ -42,6 +49,7 @@ class Section:
     name: str
     config: ViTConfig
     complete: bool = True  # every line is understood
+    layer_total: Claim | None = None  # of the count of one layer, for a count of the network
     rows: list[tuple[HandRow, Claim]] = field(default_factory=list)  # those that a total adds up
     counted: set[str] = field(default_factory=set)  # rows of the derivation
 
@@ -85,6 +93,7 @@ class Section:
         known = [target for rows in row_names.meanings(row.name) for target in self.targets(rows)]
         others = [target for rows in row_names.CATALOGUE for target in self.targets(rows) if target.exact]
         exact = [target for target in known or others if row.count.fits(target.exact)]
+        exact = [target for target in exact if not self.counted & {*target.counted}] or exact
         wrong = self._formula(row)
         if wrong:
             target = next(iter(exact or known), None)
@@ -94,6 +103,13 @@ class Section:
         if not known:
             return (), Claim(self.name, row.name, row.count.text, Verdict.UNCHECKED, why=(UNKNOWN,))
         found, target = min((self._explained(row, target, flops) for target in known), key=size)
+        layer = self.layer_total
+        if (
+            layer
+            and layer.verdict is Verdict.WRONG
+            and row.count.fits(self.config.depth * printed.number(layer.value).value)
+        ):
+            return tuple(target.counted), self._wrong(row, target, f"follows from {layer.where}, {layer.name}")
         return tuple(target.counted), judge(self.name, row.name, row.count, target.exact, found)
 
     def _explained(self, row: HandRow, target: Target, flops: bool) -> tuple[list[Explanation], Target]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from vitlib.checking import counts, hand_counts, results
 from vitlib.checking.claims import Claim, Verdict
+from vitlib.config import ViTConfig
 from vitlib.homework import Homework
 
 ORDER = (Verdict.WRONG, Verdict.CONVENTION, Verdict.UNCHECKED, Verdict.RIGHT)
@@ -18,6 +19,16 @@ ORDER = (Verdict.WRONG, Verdict.CONVENTION, Verdict.UNCHECKED, Verdict.RIGHT)
 def check(homework: Homework) -> list[Claim]:
     """Check every claim of a homework, in the order of its file."""
     return [*results.check(homework), *counts.check(homework), *hand_counts.check(homework)]
+
+
+def network(config: ViTConfig) -> str:
+    """Return the network that the counts are of, in one line."""
+    norms = "one LayerNorm a layer, applied twice" if config.share_norm else "two LayerNorms a layer"
+    image = f"{config.image_size} × {config.image_size} × {config.channels}"
+    return (
+        f"Network: image {image}, patch {config.patch_size}, width {config.embed_dim}, {config.depth} layers, "
+        f"{config.num_heads} heads, MLP ratio {config.mlp_ratio}, {config.num_classes} classes, {norms}"
+    )
 
 
 def summary(claims: Iterable[Claim]) -> str:

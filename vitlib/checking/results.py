@@ -21,7 +21,7 @@ def check(homework: Homework) -> Iterator[Claim]:
     if homework.results.strip() and not (found.loss or found.classes or found.overall):
         yield Claim("results", "results", homework.results.strip()[:40], Verdict.UNCHECKED, why=(NOTHING_READ,))
     if found.loss:
-        yield _loss(found.loss)
+        yield from _loss(found.loss)
     for label, share in found.classes.items():
         if label in range(len(CLASSES)):
             yield _share(CLASSES[label], share, IMAGES_OF_A_CLASS)
@@ -39,12 +39,14 @@ def check(homework: Homework) -> Iterator[Claim]:
 NOTHING_READ = "no line says loss or accuracy; write one such as: Test Accuracy of Class 0: 83.90% (839/1000)"
 
 
-def _loss(loss: Number) -> Claim:
+def _loss(loss: Number) -> Iterator[Claim]:
+    """Check what can be said of a loss by itself."""
     guessing = math.log(len(CLASSES))
     if loss.value <= 0:
-        return Claim("results", "loss", loss.text, Verdict.WRONG, "above 0", ("a mean cross-entropy is positive",))
-    remark = () if loss.value < guessing else (f"guessing has a loss of {guessing:.4f} nats",)
-    return Claim("results", "loss", loss.text, Verdict.RIGHT, why=remark)
+        yield Claim("results", "loss", loss.text, Verdict.WRONG, "above 0", ("a mean cross-entropy is positive",))
+    elif loss.value > guessing:
+        why = f"guessing has a lower loss, {guessing:.4f} nats"
+        yield Claim("results", "loss", loss.text, Verdict.UNCHECKED, why=(why,))
 
 
 def _share(name: str, share: Share, images: int) -> Claim:
@@ -62,7 +64,7 @@ def _share(name: str, share: Share, images: int) -> Claim:
         return Claim(*claim, Verdict.WRONG, f"at most {share.total:,} right", (why,))
     percent = Fraction(100 * share.right, share.total)
     if share.percent and abs(share.percent.value - percent) > share.percent.tolerance:
-        why = f"{share.right:,} of {share.total:,} is another share"
+        why = f"{share.right:,} of {share.total:,} is {float(percent):.2f} %, not {share.percent.text} %"
         return Claim(*claim, Verdict.WRONG, f"{float(percent):.2f} %", (why,))
     return Claim(*claim, Verdict.RIGHT)
 
@@ -70,7 +72,7 @@ def _share(name: str, share: Share, images: int) -> Claim:
 def _sum_of_classes(found: Results, overall: Share) -> Claim:
     """Check that the classes add up to the overall accuracy."""
     shares = list(found.classes.values())
-    claim = ("results", "sum of the classes")
+    claim = ("results", "overall and the classes")
     if overall.right is not None and all(share.right is not None for share in shares):
         right = sum(share.right or 0 for share in shares)
         value, agrees, wanted = f"{overall.right:,}", right == overall.right, f"{right:,}"
@@ -82,7 +84,7 @@ def _sum_of_classes(found: Results, overall: Share) -> Claim:
         agrees = abs(mean - stated) <= tolerance + sum((part for _, part in parts), Fraction(0)) / len(parts)
     if agrees:
         return Claim(*claim, value, Verdict.RIGHT)
-    return Claim(*claim, value, Verdict.WRONG, wanted, ("the overall accuracy is not that of its classes",))
+    return Claim(*claim, value, Verdict.WRONG, wanted, (f"the classes give {wanted}",))
 
 
 def _percent(share: Share) -> tuple[Fraction, Fraction]:

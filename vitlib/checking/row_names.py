@@ -15,7 +15,7 @@ MLP: Rows = ("MLP, first layer", "MLP, second layer")
 NORMS: Rows = ("Norm 1", "Norm 2")
 EMBEDDING: Rows = ("Patch projection", *terms.EMBEDDINGS)
 
-Q, K, V = r"(w_?)?q(uery|ueries)?", r"(w_?)?k(eys?)?", r"(w_?)?v(alues?)?"
+Q, K, V = r"(w ?)?q(uery|ueries)?", r"(w ?)?k(eys?)?", r"(w ?)?v(alues?)?"
 AND = r"[ ,/&+-]*(and )?"
 ATTN = r"(attention|attn|(attention )?(scores?|weights|prob\w*))"
 LAYER = r"( (linear|projections?|proj|layers?|matri(x|ces)))*"
@@ -24,7 +24,7 @@ NORM = r"(layer ?norm(alization)?|ln|norm)"
 
 # the whole of a name, and what it may mean
 KNOWN: tuple[tuple[str, tuple[Rows, ...]], ...] = (
-    (rf"({Q}{AND}{K}{AND}{V}|(w_?)?qkv|in_proj){LAYER}", (terms.PROJECTIONS,)),
+    (rf"({Q}{AND}{K}{AND}{V}|(w ?)?qkv|in proj){LAYER}", (terms.PROJECTIONS,)),
     (rf"{Q}{LAYER}", (("Query",),)),
     (rf"{K}{LAYER}", (("Key",),)),
     (rf"{V}{LAYER}", (("Value",),)),
@@ -38,22 +38,22 @@ KNOWN: tuple[tuple[str, tuple[Rows, ...]], ...] = (
         (("Weighted sum",),),
     ),
     (r"weighted (sum|values?)( of (the )?v(alues?)?)?|softmax\W*q\W*k\W*t?\W*v", (("Weighted sum",),)),
-    (r"(w_?)?o(ut|utput)?( (linear|projections?|proj))?|concat\w* [a-z +]*output projection", ((terms.OUTPUT,),)),
-    (rf"({FFN}[ ,:_-]*)?(layer |linear |fc)?(first|1st)( layer| linear)?", (("MLP, first layer",),)),
+    (r"(w ?|to )?o(ut|utput)?( (linear|projections?|proj))?|concat\w* [a-z +]*output projection", ((terms.OUTPUT,),)),
+    (rf"({FFN}[ ,:-]*)?(layer |linear |fc)?(first|1st)( layer| linear)?", (("MLP, first layer",),)),
     (
-        rf"{FFN}[ ,:_-]*((layer|linear|fc) ?)?1|w_?1|(mlp )?(expansion|up-?projection|hidden layer)",
+        rf"{FFN}[ ,:-]*((layer|linear|fc) ?)?1|w ?1|(mlp )?(expansion|up-?projection|hidden layer)",
         (("MLP, first layer",),),
     ),
-    (rf"({FFN}[ ,:_-]*)?(layer |linear |fc)?(second|2nd)( layer| linear)?", (("MLP, second layer",),)),
-    (rf"{FFN}[ ,:_-]*((layer|linear|fc) ?)?2|w_?2|(mlp )?(contraction|down-?projection)", (("MLP, second layer",),)),
+    (rf"({FFN}[ ,:-]*)?(layer |linear |fc)?(second|2nd)( layer| linear)?", (("MLP, second layer",),)),
+    (rf"{FFN}[ ,:-]*((layer|linear|fc) ?)?2|w ?2|(mlp )?(contraction|down-?projection)", (("MLP, second layer",),)),
     (r"(mlp|ffn|feed-?forward|multi-?layer perceptron)( block| network)?", (MLP,)),
-    (rf"{NORM}[ _-]?1|(first|1st) {NORM}|pre-?attention {NORM}", (("Norm 1",),)),
-    (rf"{NORM}[ _-]?2|(second|2nd) {NORM}|pre-?mlp {NORM}", (("Norm 2",),)),
+    (rf"{NORM}[ -]?1|(first|1st) {NORM}|pre-?attention {NORM}", (("Norm 1",),)),
+    (rf"{NORM}[ -]?2|(second|2nd) {NORM}|pre-?mlp {NORM}", (("Norm 2",),)),
     (rf"{NORM}", (("Norm 1",), NORMS, ("Final norm",), ("Norm 1", "Norm 2", "Final norm"))),
-    (rf"(final|last) {NORM}|{NORM}[ _-](final|f|last)", (("Final norm",),)),
+    (rf"(final|last) {NORM}|{NORM}[ -](final|f|last)", (("Final norm",),)),
     (r"(multi-?head )?(self-?)?attention|mha|mhsa|msa|attention block", (ATTENTION, ("Weighted sum",))),
     (r"patch( (embedding|projection|embed|linear))*", (("Patch projection",),)),
-    (r"(cls|class)[ _-](token|embedding)|cls", (("Class token",),)),
+    (r"(cls|class)[ -](token|embedding)|cls", (("Class token",),)),
     (r"pos(ition\w*)?( (embed\w*|encod\w*))?|positions", (("Positions",),)),
     (r"(classification |classifier |mlp )?head|classifier", (("Head",),)),
     (r"(transformer )?encoder( layers| blocks)?", (terms.LAYER,)),
@@ -75,7 +75,7 @@ OF_A_LAYER = {"one", "single", "per", "a", "encoder", "layer", "block", "transfo
 
 def meanings(name: str) -> tuple[Rows, ...]:
     """Return the rows that a name stands for for sure, each possibility by itself; none for another name."""
-    plain = name.lower().replace("ᵀ", "t").replace("^t", "t").replace("\\", "")
+    plain = name.lower().replace("ᵀ", "t").replace("^t", "t").replace("\\", "").replace("_", " ")
     plain = re.sub(r"^\W*\d+[.)]\s+", "", plain)
     more = re.search(r"\([^)]*(\b(with|incl\w*|plus|and)\b|\+)", plain)  # than the name outside of the brackets says
     for text in (re.sub(r"[()]", " ", plain), "" if more else re.sub(r"\(.*?\)", " ", plain)):
@@ -90,7 +90,8 @@ def is_total(name: str, of_a_layer: bool) -> bool:
     """Return whether a name says that the row is the total of its section, and of nothing less."""
     words = re.findall(r"[a-z]+", name.lower())
     allowed = TOTAL | OF_A_LAYER if of_a_layer else TOTAL
-    said = {"total", "sum", "overall"} & {*words} or (of_a_layer and words[-2:] == ["encoder", "layer"])
+    said = {"total", "sum", "overall"} & {*words} or words in (["macs"], ["flops"], ["params"], ["parameters"])
+    said = said or (of_a_layer and words[-2:] == ["encoder", "layer"])
     return bool(said) and {*words} <= allowed
 
 

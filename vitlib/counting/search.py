@@ -45,7 +45,8 @@ class Explanation:
     @property
     def sentence(self) -> str:
         """Words and numbers, such as ``misses the class token (−64)``."""
-        steps = "; ".join(f"{step.text} ({signed(step.change)})" for step in self.steps)
+        slips_first = sorted(self.steps, key=lambda step: not step.slip)
+        steps = "; ".join(f"{step.text} ({signed(step.change)})" for step in slips_first)
         verb = "count" if len(self.tools) > 1 else "counts"
         return f"{steps}, as {' and '.join(self.tools)} {verb}" if self.tools and steps else steps
 
