@@ -114,8 +114,8 @@ SLIPS = {
         {
             ("layer_macs", "Fc1"): [
                 "counts FLOPs, two for each MAC, in this row alone (+78,336)",
-                "takes the hidden width for both sides of the MLP's first layer (+78,336)",
-                "takes 4 × 48 for the width of the MLP's hidden layer, 96 (+78,336)",
+                "uses the hidden width for both sides of the MLP's first layer (+78,336)",
+                "uses 4 × 48 for the MLP's hidden layer, not 96 (+78,336)",
             ],
             ("layer_macs", "Total"): ["follows from Fc1"],
         },

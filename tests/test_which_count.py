@@ -37,7 +37,7 @@ def random_network(generator):
     )
 
 
-def slip_of_the_pen(generator, count):
+def typing_error(generator, count):
     digits = str(count)
     i = generator.randrange(len(digits) - 1) if len(digits) > 1 else 0
     swapped = digits[:i] + digits[i + 1 : i + 2] + digits[i] + digits[i + 2 :]
@@ -57,7 +57,7 @@ def random_count(generator, target):
             of_a_tool = [(), *((term,) for term in target.terms if term.tools)]
             count = target.count(generator.choice(of_a_tool), target.values) * generator.randint(1, 300)
         case 2:
-            count = int(slip_of_the_pen(generator, abs(int(count))) or 0)
+            count = int(typing_error(generator, abs(int(count))) or 0)
         case 3:
             count = generator.randrange(10 ** generator.randint(1, 12))
     return abs(int(count))

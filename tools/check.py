@@ -29,20 +29,24 @@ def files(given: str) -> list[Path]:
     return found
 
 
-def checked(path: Path) -> list[Claim] | str:
-    """Return the claims of a file with their verdicts, or a sentence if it is no homework."""
+Check = tuple[homework.Homework, list[Claim]] | str  # the claims with their verdicts, or why there are none
+
+
+def checked(path: Path) -> Check:
+    """Return a homework and its claims with their verdicts, or a sentence if it is no homework."""
     try:
-        return report.check(homework.read(path.resolve()))
+        given = homework.read(path.resolve())
+        return given, report.check(given)
     except ValueError as error:
         return str(error)
 
 
-def wrong(found: list[Claim] | str) -> bool:
+def wrong(found: Check) -> bool:
     """Return whether a file cannot be read or makes a wrong claim."""
-    return isinstance(found, str) or any(claim.verdict is Verdict.WRONG for claim in found)
+    return isinstance(found, str) or any(claim.verdict is Verdict.WRONG for claim in found[1])
 
 
-def table(checks: dict[str, list[Claim] | str]) -> str:
+def table(checks: dict[str, Check]) -> str:
     """Return a line a file: how many claims have each verdict, and the first that is wrong."""
     width = max(map(len, checks))
     lines = [f"{'file':{width}}  wrong  convention  unchecked  right  first wrong claim"]
@@ -50,16 +54,20 @@ def table(checks: dict[str, list[Claim] | str]) -> str:
         if isinstance(found, str):
             lines.append(f"{name:{width}}  {found.removeprefix(name).lstrip(': ')}")
             continue
-        numbers = [sum(claim.verdict is verdict for claim in found) for verdict in report.ORDER]
-        first = next((f"{c.where}, {c.name}: {c.value}" for c in found if c.verdict is Verdict.WRONG), "")
+        _, claims = found
+        numbers = [sum(claim.verdict is verdict for claim in claims) for verdict in report.ORDER]
+        first = next((f"{c.where}, {c.name}: {c.value}" for c in claims if c.verdict is Verdict.WRONG), "")
         row = "{:5}  {:10}  {:9}  {:5}".format(*numbers)
         lines.append(f"{name:{width}}  {row}  {first}".rstrip())
     return report.printable("\n".join([*lines, "", "For the reasons, check one file."]))
 
 
-def as_json(checks: dict[str, list[Claim] | str]) -> dict[str, Any]:
+def as_json(checks: dict[str, Check]) -> dict[str, Any]:
     """Return by file its claims, or the error."""
-    return {name: {"error": f} if isinstance(f, str) else {"claims": report.as_json(f)} for name, f in checks.items()}
+    return {
+        name: {"error": found} if isinstance(found, str) else {"claims": report.as_json(found[1])}
+        for name, found in checks.items()
+    }
 
 
 def main() -> None:
@@ -78,8 +86,9 @@ def main() -> None:
             ((name, found),) = checks.items()
             if isinstance(found, str):
                 raise UserError(report.printable(found))
-            network = report.network(homework.read(files(arguments.homework)[0].resolve()).network)
-            print(report.printable(f"{network}\n\n{report.text(found)}\n\n{name}: {report.summary(found)}"))
+            given, claims = found
+            lines = (report.network(given.network), report.text(claims), f"{name}: {report.summary(claims)}")
+            print(report.printable("\n\n".join(lines)))
         sys.exit(any(map(wrong, checks.values())))
 
 

@@ -19,6 +19,7 @@ CLASSES = (  # the name of each label of Fashion-MNIST
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
 TRAIN_IMAGES = 60_000  # images in Fashion-MNIST's training set
+IMAGES_OF_A_CLASS = 1_000  # in its test set
 IMAGES = {  # what Fashion-MNIST fixes of a network
     "image_size": (28, "the pixels along a side of its images"),
     "channels": (1, "the channels of its grey images"),

@@ -7,11 +7,10 @@ from fractions import Fraction
 
 from vitlib import paths, printed
 from vitlib.checking.claims import Claim, Verdict
-from vitlib.config import CLASSES, ViTConfig
+from vitlib.config import CLASSES, IMAGES_OF_A_CLASS, ViTConfig
 from vitlib.homework import Homework
 from vitlib.printed import Number, Results, Share
 
-IMAGES_OF_A_CLASS = 1000  # of Fashion-MNIST's test set
 RUNS = paths.ROOT / "studies" / "results" / "seeds-epochs.csv"  # a plain loop, an epoch of a seed a row
 
 

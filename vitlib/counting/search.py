@@ -1,7 +1,8 @@
 """Which count is this? The fewest terms of `vitlib.counting.terms` that lead from the exact count to a given number.
 
-One term is tried, then a slip of the pen, then two terms, then three of which at most one is a slip. All that fit first
-are returned, conventions first. A rounded number fits too many combinations, so it is explained by one term at most.
+One term is tried, then a typing error, then two terms, then three of which at most one is a slip. All that fit first
+are returned, conventions first. A rounded number fits too many combinations, so it is explained by one term at most, or
+by a tool's convention in FLOPs.
 The page `what_if` runs the same search in the reader's browser (vitlib/report/which_count.js).
 """
 
@@ -212,20 +213,20 @@ def _batches(claim: Number, target: Target, chosen: tuple[Term, ...]) -> Iterato
 
 
 def _digits(claim: Number, target: Target) -> Iterator[Explanation]:
-    """Explain a slip of the pen in the exact count or in a tool's."""
+    """Explain a typing error in the exact count or in a tool's."""
     if claim.exact is None:
         return
     for term in (None, *(term for term in target.terms if term.tools)):
         chosen = (term,) if term else ()
         count = target.count(chosen, target.values)
-        text = slip_of_the_pen(str(claim.exact), str(count))
+        text = typing_error(str(claim.exact), str(count))
         if text:
             one = target.explanation(None, chosen, None)
             step = Step(f"{text} of {count:,}", Fraction(claim.exact - count), True)
             yield Explanation(one.exact, (*one.steps, step), one.tools)
 
 
-def slip_of_the_pen(written: str, right: str) -> str:
+def typing_error(written: str, right: str) -> str:
     """Return how digits differ by one slip: two swapped, one missing, one too many, or one wrong; or nothing."""
     if written == right or min(len(written), len(right)) < 3:
         return ""

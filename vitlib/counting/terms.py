@@ -78,23 +78,20 @@ class Scale:
 
 _TOKENS = (
     Swap("misses the class token: {M} tokens, not {N}", {"N": (("M",),)}),
-    Swap("takes one token too many: not {N}", {"N": ((1,), ("N",))}),
+    Swap("counts one token more than {N}", {"N": ((1,), ("N",))}),
 )
 _SIZES = (
-    Swap("takes each pixel for a patch", {"M": (("M", "P", "P"),), "N": ((1,), ("M", "P", "P"))}),
-    Swap("takes the patches along one side, {G}, for all {M}", {"M": (("G",),), "N": ((1,), ("G",))}),
-    Swap("takes one encoder layer for {L}", {"L": ((1,),)}),
+    Swap("counts pixels as patches", {"M": (("M", "P", "P"),), "N": ((1,), ("M", "P", "P"))}),
+    Swap("uses {G} patches, those along one side, not {M}", {"M": (("G",),), "N": ((1,), ("G",))}),
+    Swap("counts one encoder layer, not {L}", {"L": ((1,),)}),
     Swap("misses one encoder layer of {L}", {"L": ((-1,), ("L",))}),
-    Swap("takes one encoder layer too many: not {L}", {"L": ((1,), ("L",))}),
-    Swap("takes the width of a head, {K}, for the width of a token, {D}", {"D": (("K",),)}),
-    Swap("takes 10 classes, not {Y}", {"Y": ((10,),)}),
-    Swap("takes three channels, not {C}", {"C": ((3,),)}),
-    Swap("takes one channel, not {C}", {"C": ((1,),)}),
-    Swap("takes the width of a token, {D}, for the width of the MLP's hidden layer, {F}", {"F": (("D",),)}),
-    *(
-        Swap(f"takes {n} × {{D}} for the width of the MLP's hidden layer, {{F}}", {"F": ((n, "D"),)})
-        for n in (2, 3, 4, 8)
-    ),
+    Swap("counts one encoder layer more than {L}", {"L": ((1,), ("L",))}),
+    Swap("uses the width of a head, {K}, not that of a token, {D}", {"D": (("K",),)}),
+    Swap("uses 10 classes, not {Y}", {"Y": ((10,),)}),
+    Swap("uses three channels, not {C}", {"C": ((3,),)}),
+    Swap("uses one channel, not {C}", {"C": ((1,),)}),
+    Swap("uses the width of a token, {D}, for the MLP's hidden layer, not {F}", {"F": (("D",),)}),
+    *(Swap(f"uses {n} × {{D}} for the MLP's hidden layer, not {{F}}", {"F": ((n, "D"),)}) for n in (2, 3, 4, 8)),
 )
 SWAPS = {"macs": (*_TOKENS, *_SIZES), "parameters": _SIZES}  # the tokens are in the positions alone
 SCALES = {
@@ -196,16 +193,14 @@ def _mac_slips(counts: dict[str, Sum]) -> Iterable[Term]:
     yield Term(
         "counts query, key and value for one head of {H}", _difference(projections, lambda s: _replace(s, "D", "K"))
     )
-    yield Term(
-        "takes the width of a head for the output projection's inputs", _swapped(counts, "Output projection", "D", "K")
-    )
+    yield Term("uses the width of a head for the output projection's inputs", _swapped(counts, OUTPUT, "D", "K"))
     yield Term("counts the output projection as N N D", _swapped(counts, OUTPUT, "D", "N"))
-    yield Term("takes the hidden width for the head's inputs", _swapped(counts, "Head", "D", "F"))
+    yield Term("uses the hidden width for the head's inputs", _swapped(counts, "Head", "D", "F"))
     for row in ("MLP, first layer", "MLP, second layer"):
-        yield Term(f"takes the hidden width for both sides of {NAMES[row]}", _swapped(counts, row, "D", "F"))
-        yield Term(f"takes the width of a token for both sides of {NAMES[row]}", _swapped(counts, row, "F", "D"))
+        yield Term(f"uses the hidden width for both sides of {NAMES[row]}", _swapped(counts, row, "D", "F"))
+        yield Term(f"uses the width of a token for both sides of {NAMES[row]}", _swapped(counts, row, "F", "D"))
     yield Term("projects the class token like a patch", _swapped(counts, "Patch projection", "M", "N"))
-    yield Term("takes P pixels a patch, not P times P", _swapped(counts, "Patch projection", "P", 1))
+    yield Term("uses P pixels a patch, not P times P", _swapped(counts, "Patch projection", "P", 1))
     yield Term("applies the head to every token", _difference({"Head": counts["Head"]}, lambda s: _times("N", s)))
 
 
@@ -222,7 +217,7 @@ def _matmul_slips(counts: dict[str, Sum]) -> Iterable[Term]:
             f"counts {text} without the width, N N instead of N N D", _difference(each, lambda s: _replace(s, "D", 1))
         )
         yield Term(f"counts {text} twice", each)
-        yield Term(f"takes {{M}} tokens for one side of {text}", _difference(each, lambda s: _replace(s, "N", "M")))
+        yield Term(f"uses {{M}} tokens for one side of {text}", _difference(each, lambda s: _replace(s, "N", "M")))
         yield Term(f"counts {text} as N N N instead of N N D", _difference(each, lambda s: _replace(s, "D", "N")))
 
 
@@ -266,7 +261,7 @@ def _parameter_slips(counts: dict[str, Sum]) -> Iterable[Term]:
     one_bias = {row: add(_times(-1, (counts[row][1],))) for row in ("Key", "Value")}
     yield Term("counts one bias for query, key and value, not three", one_bias)
     yield Term(
-        "takes the width of a head for the output projection's inputs", {OUTPUT: (("L", "D", "K"), (-1, "L", "D", "D"))}
+        "uses the width of a head for the output projection's inputs", {OUTPUT: (("L", "D", "K"), (-1, "L", "D", "D"))}
     )
     for rows, text in (
         *(((row,), NAMES[row]) for row in (OUTPUT, "MLP, first layer", "MLP, second layer", "Head")),
@@ -285,10 +280,10 @@ def _parameter_slips(counts: dict[str, Sum]) -> Iterable[Term]:
         half = {row: tuple((-1, *(f for f in product if f != 2)) for product in counts[row]) for row in rows}
         yield Term(f"counts scale or shift of {text}, not both", half)
     for row in ("MLP, first layer", "MLP, second layer"):
-        yield Term(f"takes the width of a token for the hidden width of {NAMES[row]}", _swapped(counts, row, "F", "D"))
+        yield Term(f"uses the width of a token for the hidden width of {NAMES[row]}", _swapped(counts, row, "F", "D"))
     yield Term("misses the position of the class token", {"Positions": ((-1, "D"),)})
     yield Term("counts one position too many", {"Positions": (("D",),)})
-    yield Term("takes P pixels a patch, not P times P", _swapped(counts, "Patch projection", "P", 1))
+    yield Term("uses P pixels a patch, not P times P", _swapped(counts, "Patch projection", "P", 1))
 
 
 def _embedding_slips(counts: dict[str, Sum]) -> Iterable[Term]:
@@ -303,10 +298,10 @@ def _embedding_slips(counts: dict[str, Sum]) -> Iterable[Term]:
     yield Term("counts one position, not {N}", {"Positions": (("D",), (-1, "N", "D"))})
     yield Term("counts the bias of the patch projection for each patch", {"Patch projection": (("M", "D"), (-1, "D"))})
     yield Term(
-        "takes one number a position, not the width",
+        "uses one number a position, not the width",
         _difference({"Positions": counts["Positions"]}, lambda s: _replace(s, "D", 1)),
     )
-    yield Term("takes one number for the class token, not the width", {"Class token": ((1,), (-1, "D"))})
+    yield Term("uses one number for the class token, not the width", {"Class token": ((1,), (-1, "D"))})
 
 
 NAMES = {
@@ -314,7 +309,7 @@ NAMES = {
     "Query": "the query projection",
     "Key": "the key projection",
     "Value": "the value projection",
-    "Output projection": "the output projection",
+    OUTPUT: "the output projection",
     "MLP, first layer": "the MLP's first layer",
     "MLP, second layer": "the MLP's second layer",
     "Head": "the classification head",

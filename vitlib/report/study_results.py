@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from vitlib.config import IMAGES_OF_A_CLASS
 from vitlib.studies.statistics import Summary
 from vitlib.studies.study import Study
 
@@ -49,9 +50,6 @@ class Runs:
         """Return whether a test accuracy and a test loss both lie within the range of the runs."""
         pairs = ((self.test, accuracy), (self.loss, loss))
         return all(runs.low <= value <= runs.high for runs, value in pairs)
-
-
-IMAGES_OF_A_CLASS = 1000  # of the test set
 
 
 def percent(correct: list[int]) -> float:

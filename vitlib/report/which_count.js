@@ -127,12 +127,12 @@ const whichCount = (() => {
   function* digits(claim, target) {
     for (const terms of [[], ...tools(target).map((term) => [term])]) {
       yield* withLast(claim, target, terms, (count) => {
-        const text = slipOfThePen(String(claim.exact), String(count));
+        const text = typingError(String(claim.exact), String(count));
         return text && { text: `${text} of ${show(count)}`, slip: true };
       });
     }
   }
-  const slipOfThePen = (written, right) => {
+  const typingError = (written, right) => {
     if (written === right || Math.min(written.length, right.length) < 3) return "";
     if (written.length === right.length) {
       const wrong = [...written].flatMap((digit, i) => digit === right[i] ? [] : [i]), i = wrong[0];
