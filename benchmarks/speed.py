@@ -169,8 +169,9 @@ def throughput(bench: Bench) -> Contestants:
     made: Contestants = {}
     for name, make in _models(bench).items():
         made[f"usual loop: {name}"] = lambda make=make: _usual_loop(bench, make(), bench.workers, batch)
-        made[f"our loop: {name}"] = partial(bench.epochs, config if name == OURS else adamw, network=make)
+        made[f"our loop: {name}"] = partial(bench.epochs, adamw, network=make)
         made[f"inference: {name}"] = lambda make=make: _inference(bench, make(), compiled=False)
+    made[f"our loop: {OURS}"] = partial(bench.epochs, config)
     made[f"our loop: {OURS}, AdamW"] = partial(bench.epochs, adamw)
     made[f"inference: {OURS}, compiled"] = lambda: _inference(bench, ViT(config.model), bench.compiled)
     for dtype in (torch.float32, torch.bfloat16):
@@ -227,7 +228,6 @@ def _matmul(bench: Bench, dtype: torch.dtype) -> Case:
     return lambda: 2 * n**3 / min(measure.seconds(lambda: matrix @ matrix, bench.device) for _ in range(3))
 
 
-# ---- growth, seeds, profile ----------------------------------------------------------------------------------------
 # ---- growth, seeds, profile ----------------------------------------------------------------------------------------
 
 

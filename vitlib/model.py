@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitlib.config import ViTConfig
@@ -66,14 +65,6 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return scores.softmax(dim=-1) @ v
 
 
-def _project(x: Tensor, *layers: nn.Linear) -> list[Tensor]:
-    """Apply linear layers to the same tokens: one by one, or compiled as a single, larger matrix product."""
-    if not torch.compiler.is_compiling():
-        return [layer(x) for layer in layers]
-    weight, bias = torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers])
-    return list(F.linear(x, weight, bias).split([layer.out_features for layer in layers], dim=-1))
-
-
 class Norm(nn.Module):
     """A LayerNorm over the width: (B, N, D) -> (B, N, D)."""
 
@@ -98,7 +89,7 @@ class MultiHeadAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the weighted values that each token gathers from all tokens."""
-        projected = _project(x, self.query, self.key, self.value)  # three of (B, N, D)
+        projected = self.query(x), self.key(x), self.value(x)  # three of (B, N, D)
         q, k, v = (each.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for each in projected)  # (B, H, N, K)
         heads = self.attend(q, k, v).transpose(1, 2).flatten(2)  # (B, N, D)
         return self.output(heads)

@@ -25,7 +25,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     The kernel takes CUDA tensors, float32 or bfloat16, N up to 64, and K of 16, 32 or 64.
     """
     N, K = q.shape[-2:]
-    fits = N <= MAX_TOKENS and K in WIDTHS and q.dtype in TYPES
+    fits = q.shape == k.shape and N <= MAX_TOKENS and K in WIDTHS and q.dtype in TYPES
     if fits and (q.is_cuda or INTERPRETED):
         return _forward(q, k, v)
     return model.attention(q, k, v)

@@ -21,6 +21,7 @@ from vitlib.config import TrainConfig
 from vitlib.evaluate import BATCH, Evaluation, classify
 from vitlib.model import Attention, MultiHeadAttention, attention
 from vitlib.training.augmentation import augment, mix, named_generator, sample_augmentations
+from vitlib.training.fast_model import make_fast
 from vitlib.training.initialisation import initialise
 from vitlib.training.objective import compiled_or_eager, compute_type, make_loss
 from vitlib.training.optimizers import learning_rate_fraction, make_optimizers
@@ -48,7 +49,8 @@ class Engine:
         seeds: S, how many at once.
         compiled: compile the forward and backward pass; on a GPU also use the kernel of `attention_kernel`.
         on_compile_failure: receives the reason if compilation fails.
-        network: makes the model, from images (B, 1, 28, 28) to logits (B, Y); by default `config`'s own.
+        network: makes the model, from images (B, 1, 28, 28) to logits (B, Y); by default `config`'s own, in its
+            fast form.
     """
 
     def __init__(
@@ -76,7 +78,7 @@ class Engine:
         self.steps = self.number // config.batch_size
         self.images_per_epoch = self.steps * config.batch_size * seeds
         attend = _attention(device) if compiled else attention
-        self._make_network = network or (lambda: initialise(config.model, config.initialisation, attend))
+        self._make_network = network or (lambda: make_fast(initialise(config.model, config.initialisation, attend)))
         self._template = self._make_network().to(device)  # the network of one seed, float32
         self.weights = copy.deepcopy(self._template) if self.batched or config.ema_decay else self._template
         if self.batched:
