@@ -34,12 +34,15 @@ import peers
 import summary
 import torch
 from torch import Tensor, nn
+from torch.autograd import DeviceType
+from torch.utils.flop_counter import FlopCounterMode
 
-from vitlib import TrainConfig, ViT, ViTConfig, cost, data, paths, runs
+from vitlib import TrainConfig, ViT, ViTConfig, data, paths, runs
 from vitlib.evaluate import evaluate
 from vitlib.studies import recipes
 from vitlib.training import provenance
 from vitlib.training.engine import Engine
+from vitlib.training.fast_model import make_fast
 
 TARGET = 0.8517  # the homework's test accuracy
 MAX_EPOCHS = 20  # after which a homework-style race gives up
@@ -68,7 +71,7 @@ class Effort:
     only: str = ""  # a pattern of the contestants' names
 
 
-QUICK = rf"usual loop|our loop: {OURS}$|matmul|^batch|^\d+$|warm"
+QUICK = rf"usual loop|our loop: {OURS}$|matmul|^batch|^\d+$|profile|warm"
 EFFORT = {
     "smoke": Effort(1, 64, 32, (16, 32), 32, 128, workers=(0,), many_seeds=2, races=1),
     "cpu": Effort(5, 1280, 128, (32, 128, 512), 500, 1536, workers=(0, 2), races=3),
@@ -173,7 +176,7 @@ def throughput(bench: Bench) -> Contestants:
         made[f"inference: {name}"] = lambda make=make: _inference(bench, make(), compiled=False)
     made[f"our loop: {OURS}"] = partial(bench.epochs, config)
     made[f"our loop: {OURS}, AdamW"] = partial(bench.epochs, adamw)
-    made[f"inference: {OURS}, compiled"] = lambda: _inference(bench, ViT(config.model), bench.compiled)
+    made[f"inference: {OURS}, compiled"] = lambda: _inference(bench, make_fast(ViT(config.model)), bench.compiled)
     for dtype in (torch.float32, torch.bfloat16):
         made[f"matmul peak: {str(dtype).removeprefix('torch.')}"] = partial(_matmul, bench, dtype)
     return made
@@ -186,8 +189,15 @@ def throughput_result(bench: Bench, measured: dict[str, list[float]]) -> dict[st
         "workers": bench.workers,
         "usual_batch": min(128, bench.base.batch_size),
         "parameters": {name: sum(p.numel() for p in make().parameters()) for name, make in _models(bench).items()},
-        "train_flops": 6 * cost.model(bench.base.model).macs,  # per image: 2 a MAC, backward twice the forward pass
+        "train_flops": _train_flops(bench.base.model),
     }
+
+
+def _train_flops(config: ViTConfig) -> int:
+    """Return the FLOPs of training on an image, in the form that trains; backward takes twice the forward pass."""
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        make_fast(ViT(config))(torch.empty(1, config.channels, config.image_size, config.image_size))
+    return 3 * counter.get_total_flops()
 
 
 def _usual_loop(bench: Bench, model: nn.Module, workers: int, batch: int) -> Case:
@@ -243,13 +253,9 @@ def growth(bench: Bench) -> Contestants:
 
 def growth_result(bench: Bench, measured: dict[str, list[float]]) -> dict[str, Any]:
     """Return the speeds in images/s, and what grew."""
-    rows = {f"{axis}: {value}": (axis, value, config) for axis, value, config, _ in _variants(bench)}
-    about = {
-        name: {"axis": axis, "value": value, "flops": 6 * cost.model(config.model).macs}
-        for name, (axis, value, config) in rows.items()
-        if name in measured
-    }
-    return {"measured": measured, "rows": about, "base": bench.base.to_dict()}
+    rows = {f"{axis}: {value}": {"axis": axis, "value": value} for axis, value, _, _ in _variants(bench)}
+    rows = {name: row for name, row in rows.items() if name in measured}
+    return {"measured": measured, "rows": rows, "base": bench.base.to_dict()}
 
 
 def _variants(bench: Bench) -> Iterator[tuple[str, int, TrainConfig, int]]:
@@ -311,10 +317,11 @@ def profile(bench: Bench) -> Contestants:
 
 
 def profile_result(bench: Bench, measured: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
-    """Return what the time of a step is spent on, as shares that add to one."""
+    """Return what the time of a step is spent on, as shares that add to one, and how many kernels a GPU runs in it."""
     rounds = measured["profile"]
-    shares = {kind: [shares[kind] for shares in rounds] for kind in rounds[0]}
-    return {"shares": {kind: values for kind, values in shares.items() if any(values)}, "batch": bench.base.batch_size}
+    kernels = {"kernels": [shares.pop("kernels") for shares in rounds]} if bench.device.type == "cuda" else {}
+    shares = {kind: [shares[kind] for shares in rounds] for kind in rounds[0] if any(each[kind] for each in rounds)}
+    return {"shares": shares, "batch": bench.base.batch_size} | kernels
 
 
 def _profile(bench: Bench) -> Case:
@@ -325,10 +332,12 @@ def _profile(bench: Bench) -> Case:
         with torch.profiler.profile() as profiler:
             engine.epoch(next(numbers))
             measure.synchronize(bench.device)
-        spent = dict.fromkeys((kind for _, kind in KERNELS), 0.0)
-        for event in profiler.key_averages():
+        spent, events = dict.fromkeys((kind for _, kind in KERNELS), 0.0), profiler.key_averages()
+        for event in events:
             spent[next(kind for part, kind in KERNELS if part in event.key)] += getattr(event, clock)
-        return {kind: seconds / sum(spent.values()) for kind, seconds in spent.items()}
+        shares = {kind: seconds / sum(spent.values()) for kind, seconds in spent.items()}
+        kernels = sum(event.count for event in events if event.device_type == DeviceType.CUDA) / engine.steps
+        return shares | {"kernels": kernels} if bench.device.type == "cuda" else shares
 
     return shares
 

@@ -2,8 +2,11 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import time
+from contextlib import ExitStack
+from urllib.parse import urlsplit
 
 import matplotlib as mpl
 import pytest
@@ -143,3 +146,53 @@ def pages(tmp_path_factory):
             result = build(copy_of_the_book(folder), folder)
             assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     return Site(folder / "_build" / "html")
+
+
+@pytest.fixture(scope="module")
+def debugging_port():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def browser(debugging_port):
+    """Return the one Chromium that all tests of a file use."""
+    from playwright.sync_api import sync_playwright  # needs packages that a GPU machine may lack
+
+    from tests.browser import launch
+
+    with sync_playwright() as driver:
+        chromium = launch(driver, debugging_port)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def opened(browser, pages):
+    """Return a function that opens a page without a network; an error in its console fails the test."""
+    from tests.browser import watch
+
+    contexts, problems, requested = [], [], set()
+
+    def open_page(name, width=1280, folder=pages.folder, **options):
+        contexts.append(browser.new_context(offline=True, viewport={"width": width, "height": 800}, **options))
+        page = contexts[-1].new_page()
+        watch(page, problems)
+        page.goto((folder / f"{name}.html").as_uri())
+        return page
+
+    yield open_page
+    for context in contexts:
+        requested |= {urlsplit(url).netloc for page in context.pages for url in getattr(page, "requested", ())}
+        context.close()
+    assert problems == []
+    assert requested <= {""}
+
+
+@pytest.fixture
+def served():
+    """Return a function that serves a folder on this machine and returns its address."""
+    from tests.browser import serving
+
+    with ExitStack() as stack:
+        yield lambda folder: stack.enter_context(serving(folder))

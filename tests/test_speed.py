@@ -52,7 +52,7 @@ def test_the_quick_form_leaves_the_peers_in_their_usual_loop(monkeypatch):
         names = {name for section in speed.SECTIONS for name in speed.cases_of(bench, section, stack)}
     assert names == {
         "usual loop: this report", "usual loop: a peer", "our loop: this report", "matmul peak: float32",
-        "matmul peak: bfloat16", "batch: 16", "batch: 32", "1", "2", "warm",
+        "matmul peak: bfloat16", "batch: 16", "batch: 32", "1", "2", "profile", "warm",
     }  # fmt: skip
 
 

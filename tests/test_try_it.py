@@ -13,14 +13,11 @@ from bs4 import BeautifulSoup
 from PIL import Image, ImageDraw
 from playwright.sync_api import expect
 
-from tests import test_browser
+from tests.browser import assert_axe_finds_nothing
 from vitlib import ViTConfig, cost, data, load_run, paths
 from vitlib.evaluate import Evaluation, evaluate
 from vitlib.model import ViT, patchify
 from vitlib.report import attention_maps, try_it
-
-chromium, debugging_port = test_browser.chromium, test_browser.debugging_port  # fixtures
-browser, opened = test_browser.browser, test_browser.opened
 
 
 @pytest.fixture(scope="module")
@@ -407,10 +404,7 @@ def test_axe_finds_nothing_in_any_state(opened, theme, state):
         page.wait_for_url(re.compile("layer="))
     else:
         page.click(f"[data-tab={state}]")
-    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
-    page.evaluate(test_browser.AXE.read_text(encoding="utf-8"))
-    found = page.evaluate("axe.run({ preload: false, resultTypes: ['violations'] })")["violations"]
-    assert not [(rule["id"], node["target"], node["failureSummary"]) for rule in found for node in rule["nodes"]]
+    assert_axe_finds_nothing(page)
 
 
 @pytest.mark.browser

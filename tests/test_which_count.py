@@ -7,12 +7,10 @@ from fractions import Fraction
 import pytest
 from playwright.sync_api import expect
 
-from tests import test_browser
 from vitlib import ViTConfig, cost, homework, printed
 from vitlib.counting import search, terms
+from vitlib.report import calculator
 
-chromium, debugging_port = test_browser.chromium, test_browser.debugging_port  # fixtures
-browser, opened = test_browser.browser, test_browser.opened
 pytestmark = pytest.mark.browser
 
 TARGETS = [(kind, layer) for kind in terms.KINDS for layer in (False, True)]  # as in the page
@@ -90,7 +88,7 @@ def test_the_browser_explains_300_numbers_as_python_does(opened):
         kind, layer = TARGETS[number]
         target = search.Target(network, kind, layer=layer)
         text = as_printed(generator, random_count(generator, target))
-        names = [name for name, *_ in (*test_browser.calculator.DIALS, *test_browser.calculator.FLAGS)]
+        names = [name for name, *_ in (*calculator.DIALS, *calculator.FLAGS)]
         address = "&".join(f"{name}={str(getattr(network, name)).lower()}" for name in names)
         expected = [explained(one) for one in search.explain(printed.number(text), target)]
         shown = page.evaluate(EXPLAIN, [address, text, number])

@@ -38,7 +38,7 @@ from vitlib.studies.study import Job, Study
 from vitlib.training import provenance
 
 STUDIES = ("path", "best", "seeds-gpu")  # in this order, those that have a file
-SECTIONS = ("time", "growth", "seeds", "throughput")  # of the benchmark; what compiles longest starts first
+SECTIONS = ("time", "growth", "seeds", "throughput", "profile")  # of the benchmark; what compiles longest starts first
 TEST_SECONDS, PAGE_SECONDS, BENCHMARK_SECONDS = 60, 90, 120  # at most
 RESERVE = 10  # seconds at the end, to stop and to pack
 START_UP, TEACHER = 75, 80  # seconds that a job takes besides its steps, and its teacher takes
