@@ -10,11 +10,7 @@ from vitlib.training.engine import WARMUP_STEPS, Engine
 
 pytestmark = NEEDS_GPU
 STEPS, BATCH = 12, 64
-SETTINGS = pytest.mark.parametrize(
-    ("seeds", "settings"),
-    [(1, {}), (3, {}), (1, {"ema_decay": 0.9}), (1, {"sam_rho": 0.05}), (1, {"randaugment": 0.5, "mixup": 0.5})],
-    ids=str,
-)
+SETTINGS = [(1, {}), (3, {}), (1, {"ema_decay": 0.9}), (1, {"sam_rho": 0.05}), (1, {"randaugment": 0.5, "mixup": 0.5})]
 
 
 def make(seeds=1, **settings):
@@ -32,21 +28,29 @@ def assert_close(engine, other):
         torch.testing.assert_close(ours, theirs, rtol=0.02, atol=2e-3)
 
 
-@SETTINGS
-def test_recorded_steps_train_as_eager_steps_do(seeds, settings):
-    recorded, eager = make(seeds, **settings), make(seeds, **settings)
-    eager.record_steps = False
-    for epoch in range(2):
-        losses = recorded.epoch(epoch)[0]
-        assert losses == pytest.approx(eager.epoch(epoch)[0], abs=5e-3)
-    assert eager._graph is None
-    assert recorded._graph is not None
-    assert_close(recorded, eager.parameters)
+@pytest.fixture(scope="module", params=SETTINGS, ids=str)
+def engine(request):
+    """Return an engine of the settings; it compiles once for all tests."""
+    seeds, settings = request.param
+    return make(seeds, **settings)
 
 
-@SETTINGS
-def test_a_recorded_step_continues_from_a_restored_checkpoint(seeds, settings):
-    engine = make(seeds, **settings)
+def test_recorded_steps_train_as_eager_steps_do(engine):
+    found = []
+    for recorded in (False, True):
+        engine.record_steps = recorded
+        engine.begin(engine.seeds)
+        losses = [engine.epoch(epoch)[0] for epoch in range(2)]
+        found.append((losses, [p.detach().clone() for p in engine.parameters]))
+        assert (engine._graph is not None) == recorded
+    (expected, weights), (losses, _) = found
+    for ours, theirs in zip(losses, expected, strict=True):
+        assert ours == pytest.approx(theirs, abs=5e-3)
+    assert_close(engine, weights)
+
+
+def test_a_recorded_step_continues_from_a_restored_checkpoint(engine):
+    engine.begin(engine.seeds)
     engine.epoch(0)
     assert engine._steps_taken > WARMUP_STEPS
     assert engine._graph is not None
