@@ -172,9 +172,9 @@ def throughput(bench: Bench) -> Contestants:
     made: Contestants = {}
     for name, make in _models(bench).items():
         made[f"usual loop: {name}"] = lambda make=make: _usual_loop(bench, make(), bench.workers, batch)
-        made[f"our loop: {name}"] = partial(bench.epochs, adamw, network=make)
+        ours = partial(bench.epochs, config)
+        made[f"our loop: {name}"] = ours if name == OURS else partial(bench.epochs, adamw, network=make)
         made[f"inference: {name}"] = lambda make=make: _inference(bench, make(), compiled=False)
-    made[f"our loop: {OURS}"] = partial(bench.epochs, config)
     made[f"our loop: {OURS}, AdamW"] = partial(bench.epochs, adamw)
     made[f"inference: {OURS}, compiled"] = lambda: _inference(bench, make_fast(ViT(config.model)), bench.compiled)
     for dtype in (torch.float32, torch.bfloat16):
