@@ -22,7 +22,7 @@ each_page = pytest.mark.parametrize("name", [*CHAPTERS, "search", "genindex"])
 
 
 def launch(driver, debugging_port):
-    """Return Chromium, started without a network; Lighthouse reaches it through the port."""
+    """Return Chromium; Lighthouse reaches it through the port."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
     assert chromium, "Chromium is not installed: install it (Debian: apt-get install chromium)."
     arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]

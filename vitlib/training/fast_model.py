@@ -41,7 +41,10 @@ class ClassTokenLayer(TransformerEncoder):
 
 
 def make_fast(network: ViT) -> ViT:
-    """Let a network compute in this form from now on, and return it. Its parameters and their names stay."""
+    """Let a network compute in this form from now on, and return it. Its parameters and their names stay.
+
+    Its modules change their class. New modules would draw random numbers, so every seed would start elsewhere.
+    """
     *layers, last = network.encoder
     for layer in layers:
         layer.attention.__class__ = FastAttention
