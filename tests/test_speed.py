@@ -16,8 +16,8 @@ import speed
 import summary
 import torch
 
-from tests.conftest import TINY
-from vitlib import TrainConfig, ViT, data
+from tests.conftest import TINY, call, git
+from vitlib import TrainConfig, ViT, data, paths
 
 CPU = torch.device("cpu")
 
@@ -171,3 +171,25 @@ def test_a_race_counts_compiled_seeds_where_they_were_measured():
 def test_a_gpus_results_are_named_by_its_short_name(monkeypatch, name, short):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: name)
     assert speed.short_name(torch.device("cuda")) == short
+
+
+def test_the_speed_is_compared_with_that_of_another_commits_code(tmp_path):
+    tree = tmp_path / "tree"
+    git(tmp_path, "clone", "--quiet", "--depth", "1", paths.ROOT.as_uri(), tree)
+    file = tree / "benchmarks" / "speed.py"
+    code = file.read_text(encoding="utf-8")
+    for text in ("raise SystemExit('this is the older code')\n", code):
+        file.write_text(text, encoding="utf-8")
+        git(tree, "commit", "--quiet", "--all", "--message", "change the benchmark")
+
+    def compare(commit):
+        command = [sys.executable, tree / "benchmarks" / "before.py", "--smoke", commit]
+        return call(command, cwd=tree, FASHION_MNIST=str(data.folder()))
+
+    status, output = compare("HEAD")
+    assert status == 0
+    assert output.count(" images/s, ") == 1
+    status, output = compare("HEAD~1")
+    assert status == 1
+    assert "HEAD~1 cannot be measured: this is the older code" in output
+    assert git(tree, "worktree", "list").count("\n") == 1

@@ -1,0 +1,82 @@
+"""Compare how fast this tree trains with how fast another commit does, in turns.
+
+    python benchmarks/before.py HEAD~1
+
+Prints the median speed of both for two batch sizes, and the ratio with its range over the rounds. Run it on an idle
+machine: a ratio near one needs many rounds.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import hosts
+import measure
+import torch
+
+# vitlib is not imported here: each process imports the one of its tree
+ROOT = Path(__file__).resolve().parent.parent
+BATCHES = {"cpu": (128, 512), "cuda": (128, 2048), "smoke": (32,)}
+ROUNDS = {"cpu": 9, "cuda": 15, "smoke": 1}
+
+
+def make_epochs(tree: Path, device: str, effort: str, batch: int, _: str) -> Callable[[], float]:
+    """Return what trains for an epoch with the code of a tree, at the benchmark's settings, and returns images/s."""
+    sys.path[:0] = [str(tree), str(tree / "benchmarks")]
+    import speed
+
+    bench = speed.Bench(torch.device(device), effort)
+    return bench.epochs(replace(bench.base, batch_size=batch))
+
+
+@contextmanager
+def checkout(commit: str) -> Iterator[Path]:
+    """Yield a folder that holds the files of a commit; SystemExit if there is no such commit."""
+    git = ["git", "-C", str(ROOT), "worktree"]
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "tree"
+        made = subprocess.run([*git, "add", "--detach", tree, commit], capture_output=True, text=True, check=False)
+        if made.returncode:
+            raise SystemExit(f"commit is {commit!r}, but git cannot check it out: {made.stderr.strip()}")
+        try:
+            yield tree
+        finally:
+            subprocess.run([*git, "remove", "--force", tree], check=True)
+
+
+def compare(commit: str, device: str, effort: str) -> None:
+    """Measure each batch size in both trees, and print a line for each."""
+    os.environ.setdefault("FASHION_MNIST", str(ROOT / ".data"))
+    with checkout(commit) as tree:
+        for batch in BATCHES[effort]:
+            with ExitStack() as stack:
+                made = {
+                    name: stack.enter_context(hosts.Host(make_epochs, folder, device, effort, batch, name))
+                    for name, folder in ((commit, tree), ("this tree", ROOT))
+                }
+                hosts.start(made.values(), processes=1)
+                before, now = measure.interleave(made, ROUNDS[effort]).values()
+            ratio = measure.summarise(measure.ratios(now, before))
+            speeds = f"{statistics.median(before):,.0f} -> {statistics.median(now):,.0f} images/s"
+            print(f"batch {batch}: {speeds}, {ratio['median']:.3f} times ({ratio['low']:.3f} to {ratio['high']:.3f})")
+
+
+def main() -> None:
+    """Compare with the commit that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("commit", help="a commit as git names it, such as HEAD~1")
+    parser.add_argument("--smoke", action="store_true", help="measure a small size once, on the CPU")
+    options = parser.parse_args()
+    device = "cuda" if torch.cuda.is_available() and not options.smoke else "cpu"
+    compare(options.commit, device, "smoke" if options.smoke else device)
+
+
+if __name__ == "__main__":
+    main()
