@@ -184,7 +184,7 @@ def test_the_speed_is_compared_with_that_of_another_commits_code(tmp_path):
 
     def compare(commit):
         command = [sys.executable, tree / "benchmarks" / "before.py", "--smoke", commit]
-        return call(command, cwd=tree, FASHION_MNIST=str(data.folder()))
+        return call(command, cwd=tree, FASHION_MNIST=str(data.default_root()))
 
     status, output = compare("HEAD")
     assert status == 0
