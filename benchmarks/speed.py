@@ -3,15 +3,15 @@
     python benchmarks/speed.py [--device cuda] [--quick] [section ...]
 
 Each section writes benchmarks/results/speed-<machine>-<section>.json; the machine is cpu or a GPU's short name.
-    throughput   images/s of every model in the usual loop and in ours, inference, and the machine's matmul peak
-    growth       images/s against batch, seeds, depth, width and tokens, and of forward and backward alone
-    seeds        images/s of 32 seeds trained in one step against one seed
+    throughput   images/s of every model in the usual loop and in ours, and the machine's matmul peaks
+    batches      images/s of our loop against the batch size
+    seeds        images/s of ten seeds trained in one step, and of one
     profile      what the time of a step is spent on
     time         seconds to 85.17 % test accuracy in the homework-style loop and in ours
-Afterwards benchmarks/summary.py computes summary.json. Compare only numbers of one run. On a GPU all contestants of a
-section compile at the same time, in processes of their own, and are measured one after the other. `--quick` measures
-on a GPU, in two minutes, what matters most: every package in the usual loop, this report in its own, batch sizes,
-many seeds, and the race once it is compiled. `--smoke` runs small sizes and writes to build/benchmark-smoke.
+Compare only numbers of one run. On a GPU all contestants of a section compile at the same time, in processes of their
+own, and are measured one after the other. `--quick` measures on a GPU, in two minutes, what matters most: every package
+in the usual loop, this report in its own, batch sizes, ten seeds, and the race once it is compiled. `--smoke` runs
+small sizes and writes to build/benchmark-smoke.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import os
 import re
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,14 +31,15 @@ from typing import Any, NamedTuple
 import hosts
 import measure
 import peers
-import summary
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.autograd import DeviceType
 from torch.utils.flop_counter import FlopCounterMode
 
 from vitlib import TrainConfig, ViT, ViTConfig, data, paths, runs
 from vitlib.evaluate import evaluate
+from vitlib.report import speed_results
+from vitlib.report.speed_results import OURS
 from vitlib.studies import recipes
 from vitlib.training import provenance
 from vitlib.training.engine import Engine
@@ -46,7 +47,6 @@ from vitlib.training.fast_model import make_fast
 
 TARGET = 0.8517  # the homework's test accuracy
 MAX_EPOCHS = 20  # after which a homework-style race gives up
-OURS = summary.OURS
 Case = Callable[[], Any]  # takes one measurement and returns it
 Contestants = dict[str, Callable[[], Case]]  # what makes each one's case, by name
 
@@ -58,11 +58,10 @@ class Effort:
     rounds: int
     images: int  # trained on in one measurement, at least
     batch_size: int  # of the base configuration
-    batches: tuple[int, ...]  # in the section growth
-    inference_batch: int
+    batches: tuple[int, ...]  # in the section of that name
     matrix_size: int  # of the square matrices whose product gives the matmul peak
     workers: tuple[int, ...]  # of the usual loop's DataLoader; the fastest number counts
-    many_seeds: int = 32  # in one step, in the section seeds
+    seeds: int = 10  # in one step, in the section of that name
     races: int = 5  # seeds, each in a new process
     warm_races: int = 0  # further seeds of ours, in one process that has compiled already
     usual_images: int = 12_800  # trained on in one measurement of the usual loop, at most
@@ -71,16 +70,15 @@ class Effort:
     only: str = ""  # a pattern of the contestants' names
 
 
-QUICK = rf"usual loop|our loop: {OURS}$|matmul|^batch|^\d+$|profile|warm"
+QUICK = rf"usual loop|our loop: {OURS}$|matmul|^\d+$|profile|warm"
 EFFORT = {
-    "smoke": Effort(1, 64, 32, (16, 32), 32, 128, workers=(0,), many_seeds=2, races=1),
-    "cpu": Effort(5, 1280, 128, (32, 128, 512), 500, 1536, workers=(0, 2), races=3),
+    "smoke": Effort(1, 64, 32, (16, 32), 128, workers=(0,), seeds=2, races=1),
+    "cpu": Effort(5, 1280, 128, (32, 128, 512), 1536, workers=(0, 2), races=3),
     "cuda": Effort(
         rounds=15,
         images=55_000,
         batch_size=2048,
         batches=(128, 512, 2048, 8192, 16_384),
-        inference_batch=5000,
         matrix_size=8192,
         workers=(4, 8, 12),
         warm_races=20,
@@ -107,6 +105,7 @@ class Bench:
         self.images, self.labels = data.load("train")
         # the report's settings without mirroring, which the usual loop lacks too
         self.base = TrainConfig(flip=False, batch_size=self.effort.batch_size)
+        self.usual_batch = min(128, self.effort.batch_size)
         self.recipe = recipes.load(f"fast-{device.type}")  # the shortest way to TARGET, chosen on validation images
         self.race_compiled = self.compiled and device.type == "cuda"  # on a CPU the race is shorter than compiling
         self.usual_epoch, self.max_epochs = len(self.images), MAX_EPOCHS
@@ -120,7 +119,7 @@ class Bench:
         """With how many DataLoader processes the usual loop is fastest here."""
         if self._workers is None:
             choices = [n for n in self.effort.workers if n <= (os.cpu_count() or 1)] or [0]
-            cases = {str(n): _usual_loop(self, ViT(self.base.model), n, 128) for n in choices}
+            cases = {str(n): _usual_loop(self, ViT(self.base.model), n, self.usual_batch) for n in choices}
             found = measure.interleave(cases, min(3, self.effort.rounds), seconds=min(5, self.effort.seconds))
             self._workers = max(choices, key=lambda n: statistics.median(found[str(n)]))
         return self._workers
@@ -165,18 +164,15 @@ def _models(bench: Bench) -> dict[str, Callable[[], nn.Module]]:
 
 
 def throughput(bench: Bench) -> Contestants:
-    """Return training and inference of every model, and the machine's peaks."""
+    """Return the training of every model, and the machine's peaks."""
     config = bench.base
     adamw = replace(config, optimizer="adamw", lr=1e-3)  # for the peers: Muon finds its matrices by our layers' names
-    batch = min(128, config.batch_size)
     made: Contestants = {}
     for name, make in _models(bench).items():
-        made[f"usual loop: {name}"] = lambda make=make: _usual_loop(bench, make(), bench.workers, batch)
+        made[f"usual loop: {name}"] = lambda make=make: _usual_loop(bench, make(), bench.workers, bench.usual_batch)
         ours = partial(bench.epochs, config)
         made[f"our loop: {name}"] = ours if name == OURS else partial(bench.epochs, adamw, network=make)
-        made[f"inference: {name}"] = lambda make=make: _inference(bench, make(), compiled=False)
     made[f"our loop: {OURS}, AdamW"] = partial(bench.epochs, adamw)
-    made[f"inference: {OURS}, compiled"] = lambda: _inference(bench, make_fast(ViT(config.model)), bench.compiled)
     for dtype in (torch.float32, torch.bfloat16):
         made[f"matmul peak: {str(dtype).removeprefix('torch.')}"] = partial(_matmul, bench, dtype)
     return made
@@ -187,7 +183,7 @@ def throughput_result(bench: Bench, measured: dict[str, list[float]]) -> dict[st
     return {
         "measured": measured,
         "workers": bench.workers,
-        "usual_batch": min(128, bench.base.batch_size),
+        "usual_batch": bench.usual_batch,
         "parameters": {name: sum(p.numel() for p in make().parameters()) for name, make in _models(bench).items()},
         "train_flops": _train_flops(bench.base.model),
     }
@@ -211,89 +207,34 @@ def _usual_loop(bench: Bench, model: nn.Module, workers: int, batch: int) -> Cas
     return images_per_second
 
 
-def _inference(bench: Bench, model: nn.Module, compiled: bool) -> Case:
-    """Return what classifies images on the device: compiled in bfloat16, or eagerly in float32."""
-    size = bench.effort.inference_batch
-    model = model.to(bench.device).eval()
-    images = data.normalise(bench.images[:size].to(bench.device)).unsqueeze(1)
-
-    def forward() -> Tensor:
-        with torch.autocast(bench.device.type, torch.bfloat16, enabled=compiled):
-            return model(images)
-
-    options = {"pattern_matcher": False} if bench.device.type == "cpu" else None  # as in the engine
-    function = torch.compile(forward, dynamic=False, options=options) if compiled else forward
-    calls = max(1, bench.effort.images // size)
-
-    def images_per_second() -> float:
-        with torch.inference_mode():
-            return calls * size / measure.seconds(lambda: [function() for _ in range(calls)], bench.device)
-
-    return images_per_second
-
-
 def _matmul(bench: Bench, dtype: torch.dtype) -> Case:
     n = bench.effort.matrix_size
     matrix = torch.randn(n, n, device=bench.device).to(dtype)
     return lambda: 2 * n**3 / min(measure.seconds(lambda: matrix @ matrix, bench.device) for _ in range(3))
 
 
-# ---- growth, seeds, profile ----------------------------------------------------------------------------------------
+# ---- batches, seeds, profile ----------------------------------------------------------------------------------------
 
 
-def growth(bench: Bench) -> Contestants:
-    """Return the engine's epochs while one size grows, and forward and backward alone for each batch size."""
-    made: Contestants = {}
-    for axis, value, config, seeds in _variants(bench):
-        made[f"{axis}: {value}"] = partial(bench.epochs, config, seeds)
-        if axis == "batch":
-            made[f"forward and backward: {value}"] = partial(_forward_and_backward, bench, config)
-    return made
+def batches(bench: Bench) -> Contestants:
+    """Return the engine's epochs by batch size."""
+    return {str(size): partial(bench.epochs, replace(bench.base, batch_size=size)) for size in bench.effort.batches}
 
 
-def growth_result(bench: Bench, measured: dict[str, list[float]]) -> dict[str, Any]:
-    """Return the speeds in images/s, and what grew."""
-    rows = {f"{axis}: {value}": {"axis": axis, "value": value} for axis, value, _, _ in _variants(bench)}
-    rows = {name: row for name, row in rows.items() if name in measured}
-    return {"measured": measured, "rows": rows, "base": bench.base.to_dict()}
-
-
-def _variants(bench: Bench) -> Iterator[tuple[str, int, TrainConfig, int]]:
-    """Yield axis, value, configuration and number of seeds."""
-    base = bench.base
-
-    def with_model(**changes: int) -> TrainConfig:
-        return replace(base, model=replace(base.model, **changes))
-
-    yield from (("batch", size, replace(base, batch_size=size), 1) for size in bench.effort.batches)
-    yield from (("seeds", seeds, base, seeds) for seeds in (1, 4))
-    yield from (("depth", depth, with_model(depth=depth), 1) for depth in (2, 4, 8))
-    yield from (("width", width, with_model(embed_dim=width), 1) for width in (32, 64, 128))
-    for config in (with_model(patch_size=patch) for patch in (7, 4, 2)):
-        yield "tokens", config.model.num_tokens, config, 1
-
-
-def _forward_and_backward(bench: Bench, config: TrainConfig) -> Case:
-    """Return what computes gradients only, without sampling batches and without the optimizer."""
-    engine = bench.engine(config)
-    batch = engine.config.batch_size
-    calls = max(2, bench.effort.images // batch)
-
-    def work() -> None:
-        for _ in range(calls):
-            engine.backward()
-
-    return lambda: calls * batch / measure.seconds(work, bench.device)
+def batches_result(bench: Bench, measured: dict[str, list[float]]) -> dict[str, Any]:
+    """Return the speeds in images/s."""
+    return {"measured": measured}
 
 
 def seeds(bench: Bench) -> Contestants:
-    """Return one seed, and many seeds trained in one step, at the recipe's batch size."""
-    return {str(n): partial(bench.epochs, bench.recipe, n) for n in (1, bench.effort.many_seeds)}
+    """Return one seed, and several trained in one step, at the usual batch size."""
+    config = replace(bench.base, batch_size=bench.usual_batch)
+    return {str(n): partial(bench.epochs, config, n) for n in (1, bench.effort.seeds)}
 
 
 def seeds_result(bench: Bench, measured: dict[str, list[float]]) -> dict[str, Any]:
     """Return the speeds in images/s over all seeds."""
-    return {"measured": measured, "seeds": bench.effort.many_seeds, "batch": bench.recipe.batch_size}
+    return {"measured": measured, "batch": bench.usual_batch}
 
 
 KERNELS = (  # part of an event's name in the profiler, and what the page calls it; the first match counts
@@ -437,7 +378,7 @@ def _test_accuracy(model: nn.Module) -> float:
 
 SECTIONS = {
     "throughput": Section(throughput, throughput_result),
-    "growth": Section(growth, growth_result),
+    "batches": Section(batches, batches_result),
     "seeds": Section(seeds, seeds_result),
     "profile": Section(profile, profile_result),
     "time": Section(races, races_result, repeated=False),
@@ -480,17 +421,21 @@ def run(device: torch.device, effort: str, sections: list[str], folder: Path) ->
         hosts.start((case for case in every if isinstance(case, hosts.Host)), bench.effort.processes)
         for name in sections:
             print(f"{name} ...", flush=True)
-            runs.write_json(folder / f"speed-{short_name(device)}-{name}.json", run_section(bench, name, cases[name]))
+            result = run_section(bench, name, cases[name])
+            runs.write_json(folder / f"speed-{short_name(device)}-{name}.json", result)
+            for case, values in result.get("measured", {}).items():
+                found = measure.summarise(values)
+                print(f"  {case:40s} {found['median']:10,.4g}   {found['low']:,.4g} to {found['high']:,.4g}")
     torch._dynamo.reset()  # frees the compiled code
 
 
 def short_name(device: torch.device) -> str:
     """Return ``cpu`` or a GPU's short name, such as ``h100``."""
-    return "cpu" if device.type == "cpu" else summary.short_name(torch.cuda.get_device_name(device))
+    return "cpu" if device.type == "cpu" else speed_results.short_name(torch.cuda.get_device_name(device))
 
 
 def main() -> None:
-    """Measure the requested sections and update the summary."""
+    """Measure the requested sections."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("section", nargs="*", default="all", choices=["all", *SECTIONS])
     devices = ("cuda", "cpu") if torch.cuda.is_available() else ("cpu",)
@@ -501,12 +446,11 @@ def main() -> None:
     options = parser.parse_args()
     device = torch.device(options.device)
     effort = " ".join(name for name in ("quick", "smoke") if getattr(options, name)) or device.type
-    folder = options.out or (paths.ROOT / "build" / "benchmark-smoke" if options.smoke else summary.RESULTS)
+    folder = options.out or (paths.ROOT / "build" / "benchmark-smoke" if options.smoke else speed_results.RESULTS)
     folder.mkdir(parents=True, exist_ok=True)
     sections = [*SECTIONS] if "all" in options.section else options.section
     for together in [sections] if options.quick else [[name] for name in sections]:
         run(device, effort, together, folder)
-    summary.write(folder)
 
 
 if __name__ == "__main__":

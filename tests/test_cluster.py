@@ -190,24 +190,3 @@ def test_an_unreachable_scheduler_gets_one_sentence(folder):
     assert last.startswith("Slurm cannot be reached (")
     assert last.endswith("): nothing was submitted.")
     assert not load(str(path)).work.exists()
-
-
-def test_a_full_disk_gets_one_sentence_and_no_row(folder):
-    full = folder / "full"
-    full.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(full)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("this root may not mount a small disk")
-    try:
-        path = write_study(full)
-        study = load(str(path))
-        (full / "build").mkdir()
-        with (full / "filler").open("wb") as filler:
-            filler.write(bytes(shutil.disk_usage(full).free - 24 * 1024))
-        status, output = call([sys.executable, TOOL, "job", str(path), study.jobs[0].name], **QUIET)
-        assert status == 1
-        assert output.strip().splitlines()[-1].startswith("The disk is full on ")
-        study.gather()
-        assert not study.table.exists()
-    finally:
-        subprocess.run(["umount", str(full)], check=True)

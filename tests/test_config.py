@@ -50,6 +50,13 @@ def test_settings_survive_json():
     assert TrainConfig.from_dict(settings.to_dict()) == settings
 
 
+def test_a_run_of_an_earlier_version_is_read_if_it_did_without_what_is_gone():
+    settings = TrainConfig(epochs=3)
+    assert TrainConfig.from_dict(settings.to_dict() | {"sam_rho": 0.0, "initialisation": "xavier"}) == settings
+    with pytest.raises(ValueError, match=r"^sam_rho is 0.05, but has to be 0.0: this version has no other\.$"):
+        TrainConfig.from_dict({"sam_rho": 0.05})
+
+
 def test_the_digest_depends_on_every_setting():
     settings = TrainConfig()
     current = {config.RENAMED.get(name, name) for name in settings.to_dict()}

@@ -1,4 +1,4 @@
-"""The analyses of a study's results: steps, calibration, and what all runs get wrong."""
+"""What networks answer: calibration, what all get wrong, and the file of a study's answers."""
 
 import shutil
 
@@ -10,42 +10,7 @@ from vitlib import data, runs
 from vitlib.evaluate import Evaluation, evaluate
 from vitlib.report import results
 from vitlib.studies import answers, study
-from vitlib.studies.statistics import Summary
 from vitlib.training import distillation, views
-
-
-@pytest.fixture
-def tested(make_study, monkeypatch):  # noqa: F811
-    """Return a study whose table was written by hand."""
-
-    def row(variant, config, accuracy):
-        return f"{variant},{config.seed},{config.digest},2,,,{accuracy},0.5,[1],1,x,cpu"
-
-    made = make_study(
-        HEAD.replace("validation_images: 100", "validation_images: 0").replace("curves: true", "curves: false")
-        + "  flipped: {flip: true}\n  erased: {from: flipped, erase: 0.5, seeds: [1, 2, 5]}\n"
-        + "  alone: {from: erased, mixup: 1, seeds: [7]}\n  missing: {from: alone, cutmix: 1, mixup: 0}\n",
-        test="last",
-    )
-    accuracies = {"homework": (0.5, 0.6, 0.7), "flipped": (0.6, 0.72, 0.8), "erased": (0.7, 0.9, 0.8), "alone": (0.9,)}
-    rows = [row(v, c, accuracies[v][[*made.seeds[v]].index(c.seed)]) for v, c in made.runs if v in accuracies]
-    made.table.parent.mkdir()
-    made.table.write_text("\n".join([",".join(made.columns), *rows]) + "\n", encoding="utf-8")
-    return study.load(str(made.path))
-
-
-def test_steps_are_variants_with_results_and_gains_are_taken_seed_by_seed(tested):
-    first, flipped, erased, alone = results.steps(tested)
-    assert [step.variant for step in (first, flipped, erased, alone)] == ["homework", "flipped", "erased", "alone"]
-    assert (first.before, first.gain, first.p_value) == (None, None, None)
-    assert first.values == Summary((0.5, 0.6, 0.7))
-    assert flipped.before == "homework"
-    assert flipped.gain.values == pytest.approx((0.1, 0.12, 0.1))
-    assert erased.before == "flipped"
-    assert erased.gain.values == pytest.approx((0.7 - 0.72, 0.9 - 0.8))  # seeds 1 and 2
-    assert (alone.before, alone.gain, alone.p_value) == ("erased", None, None)  # no seed in common
-    assert flipped.p_value == pytest.approx(2 * flipped.gain.p_value)  # the smaller of two
-    assert erased.p_value == pytest.approx(erased.gain.p_value)
 
 
 def test_the_fitted_temperature_undoes_an_overconfidence():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy import stats
 
-from vitlib.studies.statistics import Summary, binomial_deviation, holm, paired_differences, step_gains
+from vitlib.studies.statistics import Summary, binomial_deviation, holm, step_gains
 
 
 def test_a_summary_by_hand():
@@ -41,20 +41,6 @@ def test_two_steps_of_many_runs_have_the_p_value_of_students_t_test():
     ((gain, p),) = step_gains([first, second])
     assert gain == pytest.approx(5 - 7 / 3)
     assert p == pytest.approx(stats.ttest_ind(first.values, second.values).pvalue)
-
-
-def test_differences_are_taken_seed_by_seed():
-    before = [{"seed": 1, "x": 1.0}, {"seed": 2, "x": 5.0}]
-    after = [{"seed": 2, "x": 5.5}, {"seed": 3, "x": 9.0}, {"seed": 1, "x": 1.25}]
-    assert paired_differences(after, before, "x").values == (0.5, 0.25)
-
-
-def test_the_p_value_of_differences_is_that_of_scipys_paired_test():
-    before, after = torch.randn(7).tolist(), (torch.randn(7) + 0.5).tolist()
-    differences = Summary(tuple(b - a for a, b in zip(before, after, strict=True)))
-    assert differences.p_value == pytest.approx(stats.ttest_rel(after, before).pvalue)
-    assert math.isnan(Summary((1.0,)).p_value)
-    assert (Summary((0.5, 0.5)).p_value, Summary((0.0, 0.0)).p_value) == (0, 1)
 
 
 def test_a_step_of_one_run_is_judged_by_the_spread_of_the_others():

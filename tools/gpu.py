@@ -37,8 +37,8 @@ from vitlib.studies import study as studies
 from vitlib.studies.study import Job, Study
 from vitlib.training import provenance
 
-STUDIES = ("path", "best", "seeds-gpu")  # in this order, those that have a file
-SECTIONS = ("time", "growth", "seeds", "throughput", "profile")  # of the benchmark; what compiles longest starts first
+STUDIES = ("path", "best")  # in this order, those that have a file
+SECTIONS = ("time", "batches", "seeds", "throughput", "profile")  # of the benchmark; what compiles longest starts first
 TEST_SECONDS, PAGE_SECONDS, BENCHMARK_SECONDS = 90, 90, 120  # at most; tests and page run side by side
 RESERVE = 10  # seconds at the end, to stop and to pack
 START_UP, TEACHER = 75, 80  # seconds that a job takes besides its steps, and its teacher takes
@@ -319,10 +319,8 @@ def learn_from_benchmark(session: Session) -> None:
     for path in (session.work / "benchmarks" / "results").glob("speed-*.json"):
         section = json.loads(path.read_text(encoding="utf-8"))
         for name, speeds in section.get("measured", {}).items():
-            words = name.removeprefix("batch: ")
-            if words.isdigit():
-                size = int(words) * section.get("batch", 1)  # of the section seeds: the batch of each
-                session.pace[size] = statistics.median(speeds)
+            if name.isdigit():  # a batch size, or seeds that have one each
+                session.pace[int(name) * section.get("batch", 1)] = statistics.median(speeds)
 
 
 def seconds_of(session: Session, study: Study, job: Job) -> float:

@@ -113,28 +113,17 @@ class MLP(nn.Module):
 class TransformerEncoder(nn.Module):
     """One encoder layer: (B, N, D) -> (B, N, D) (Dosovitskiy et al., 2021, equations 2 and 3)."""
 
-    def __init__(self, config: ViTConfig, drop_path: float = 0.0, attend: Attention = attention) -> None:
+    def __init__(self, config: ViTConfig, attend: Attention = attention) -> None:
         super().__init__()
-        self.drop_path = drop_path
         self.norm1 = Norm(config)
         self.attention = MultiHeadAttention(config, attend)
         self.norm2 = self.norm1 if config.share_norm else Norm(config)
         self.mlp = MLP(config)
-        if drop_path:
-            for branch in (self.attention, self.mlp):
-                branch.register_forward_hook(self._skip)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the tokens after attention and MLP, each added to its input."""
         x = x + self.attention(self.norm1(x))  # equation 2
         return x + self.mlp(self.norm2(x))  # equation 3
-
-    def _skip(self, branch: nn.Module, _: object, output: Tensor) -> Tensor:
-        """Skip a branch for a random share of the images in training (stochastic depth; Huang et al., 2016)."""
-        if not branch.training:
-            return output
-        kept = torch.rand(len(output), 1, 1, device=output.device) >= self.drop_path
-        return output * kept / (1 - self.drop_path)
 
 
 class ViT(nn.Module):
@@ -154,8 +143,7 @@ class ViT(nn.Module):
         self.embedding = nn.Linear(config.patch_dim, D)
         self.class_token = nn.Parameter(torch.zeros(1, 1, D))
         self.positions = nn.Parameter(torch.zeros(1, config.num_tokens, D))
-        shares = [config.drop_path * (layer + 1) / config.depth for layer in range(config.depth)]
-        self.encoder = nn.ModuleList(TransformerEncoder(config, share, attend) for share in shares)
+        self.encoder = nn.ModuleList(TransformerEncoder(config, attend) for _ in range(config.depth))
         self.norm = nn.LayerNorm(D)
         self.head = nn.Linear(D, config.num_classes)
         self._initialise()

@@ -1,14 +1,16 @@
 """What benchmarks/speed.py measured, as the page on speed shows it."""
 
 import json
+import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from vitlib import paths
-from vitlib.config import require
+from vitlib.config import TRAIN_IMAGES, TrainConfig, require
 from vitlib.studies.statistics import Summary
+from vitlib.studies.study import images_of
 
 RESULTS = paths.ROOT / "benchmarks" / "results"
 OURS = "this report"  # our model's name among the peers
@@ -30,10 +32,14 @@ class Speed:
 
 @dataclass(frozen=True)
 class Race:
-    """Runs to the homework's accuracy: the seconds and the test accuracy, in per cent, of each."""
+    """Runs to the homework's accuracy: the seconds and the test accuracy, in per cent, of each.
+
+    `images` is the median of the numbers of images that they trained on.
+    """
 
     loop: str
     device: str
+    images: float
     seconds: Summary
     accuracy: Summary
 
@@ -41,6 +47,17 @@ class Race:
     def median(self) -> float:
         """The median of the seconds."""
         return statistics.median(self.seconds.values)
+
+    @property
+    def speed(self) -> float:
+        """Images per second."""
+        return self.images / self.median
+
+
+def short_name(device: str) -> str:
+    """Return the short name of a GPU, such as ``h100``, by which results are named, from its full one."""
+    short = re.search(r"\b[A-Z]{1,2}\d{1,3}\b", device)
+    return (short[0] if short else re.sub(r"\W+", "-", device)).lower()
 
 
 def ratio(a: Sequence[float], b: Sequence[float]) -> float:
@@ -77,8 +94,16 @@ def races(time: dict[str, Any], gpu: dict[str, Any]) -> list[Race]:
         Race(
             loop,
             file["environment"]["device"],
+            statistics.median(_images(row, file["recipe"]) for row in runs),
             Summary(tuple(row["seconds"] for row in runs)),
             Summary(tuple(100 * row["accuracy"] for row in runs)),
         )
         for loop, file, runs in rows
     ]
+
+
+def _images(row: dict[str, Any], recipe: dict[str, Any]) -> int:
+    """Return how many images a race trained on: the usual loop all of them each epoch, ours as its recipe says."""
+    if "accuracies" in row:
+        return TRAIN_IMAGES * len(row["accuracies"])
+    return images_of(TrainConfig.from_dict(recipe))

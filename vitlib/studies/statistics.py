@@ -5,7 +5,6 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 from scipy import stats
 
@@ -40,13 +39,6 @@ class Summary:
     def margin(self) -> float:
         """Half the width of the mean's 95 % confidence interval (Student's t); NaN for a single run."""
         return float(stats.t.ppf(0.975, self.n - 1)) * self.error
-
-    @property
-    def p_value(self) -> float:
-        """How likely so large a mean is if the true mean is zero (two-sided t-test); NaN for a single run."""
-        if self.n > 1 and not self.error:
-            return float(self.mean == 0)
-        return float(2 * stats.t.sf(abs(self.mean) / self.error, self.n - 1)) if self.n > 1 else math.nan
 
     @property
     def low(self) -> float:
@@ -97,9 +89,3 @@ def step_gains(steps: Sequence[Summary]) -> list[tuple[float, float]]:
         error = deviation * math.sqrt(1 / before.n + 1 / after.n)
         p_values.append(2 * float(stats.t.sf(abs(gains[-1]) / error, freedom)))
     return list(zip(gains, holm(p_values), strict=True))
-
-
-def paired_differences(rows: Sequence[dict[str, Any]], before: Sequence[dict[str, Any]], column: str) -> Summary:
-    """Return the differences in a column between two variants of a study, for the seeds that both have."""
-    old = {row["seed"]: row[column] for row in before}
-    return Summary(tuple(row[column] - old[row["seed"]] for row in rows if row["seed"] in old))

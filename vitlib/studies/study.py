@@ -1,25 +1,7 @@
 """Studies: variants of a recipe, trained over seeds, as independent jobs whose results are one table.
 
-A study is a file ``studies/<name>.yaml``:
-
-    purpose: what the study asks
-    recipe: homework        # where every variant starts: a file in studies/recipes/
-    test: never             # evaluate on the test set: never (something is chosen), last, or every (epoch)
-    seeds: 0-4              # or a list; a variant may have its own
-    seeds_a_job: 5          # trained together; optional, 1 by default
-    settings: {epochs: 3}   # of every variant; optional
-    curves: true            # a second table with a row per epoch; optional
-    first: [long]           # variants whose jobs come first; optional
-    teachers:               # by name, what differs from TeacherConfig's defaults; optional
-      convnets: {views: 40}
-    variants:
-      baseline: {}
-      Muon: {optimizer: muon, lr: 0.004}
-      Muon, flip: {from: Muon, flip: true}   # starts at a variant above, or at another recipe
-      long: {from: Muon, epochs: 200, seeds: 0-9}
-      taught: {from: long, teacher: convnets}
-
-A job whose variant learns from a teacher makes it first, unless it is there.
+A study is a file ``studies/<name>.yaml``; docs/studies.md explains its lines. A job whose variant learns from a teacher
+makes it first, unless it is there.
 
 Its results are ``studies/results/<name>.csv``, a row per finished run. The table is committed, and a run with a row is
 never trained again. Unfinished work lies in ``build/studies/<name>/``.
@@ -132,7 +114,6 @@ class Study:
     teachers: dict[str, TeacherConfig]
     variants: dict[str, TrainConfig]
     seeds: dict[str, tuple[int, ...]]  # of each variant
-    origins: dict[str, str]  # the variant, or the recipe, that each variant changes
 
     @property
     def name(self) -> str:
@@ -181,7 +162,7 @@ class Study:
         jobs = []
         for name in dict.fromkeys([*self.first, *self.variants]):
             config, seeds = self.variants[name], self.seeds[name]
-            size = 1 if config.model.dropout or config.model.drop_path else self.seeds_a_job
+            size = 1 if config.model.dropout else self.seeds_a_job
             batches = (seeds[i : i + size] for i in range(0, len(seeds), size))
             jobs += [Job(name, config, batch) for batch in batches]
         return jobs
@@ -355,14 +336,14 @@ def load(name: str) -> Study:
     require(path.is_file(), "study", name, f"a file that ends in .yaml or one of {known}")
     file = read_yaml(path, StudyFile)
     try:
-        variants, seeds, origins = _variants(file)
+        variants, seeds = _variants(file)
         teachers = {name: _teacher(name, settings) for name, settings in file.teachers.items()}
         for name in file.first:
             require(name in variants, "first", name, f"one of the variants: {', '.join(variants)}")
     except ValueError as error:
         raise ValueError(f"{paths.relative(path)}: {error}") from error
     about = path, file.purpose, file.test, file.seeds_a_job, file.curves, tuple(file.first)
-    return Study(*about, teachers, variants, seeds, origins)
+    return Study(*about, teachers, variants, seeds)
 
 
 def _teacher(name: str, settings: dict[str, Any]) -> TeacherConfig:
@@ -373,11 +354,10 @@ def _teacher(name: str, settings: dict[str, Any]) -> TeacherConfig:
         raise ValueError(f"teacher {name!r}: {error}") from error
 
 
-def _variants(file: StudyFile) -> tuple[dict[str, TrainConfig], dict[str, tuple[int, ...]], dict[str, str]]:
-    """Return the settings of each variant, its seeds, and the variant or recipe that it changes."""
+def _variants(file: StudyFile) -> tuple[dict[str, TrainConfig], dict[str, tuple[int, ...]]]:
+    """Return the settings of each variant, and its seeds."""
     variants: dict[str, TrainConfig] = {}
     seeds: dict[str, tuple[int, ...]] = {}
-    origins: dict[str, str] = {}
     names: dict[str, str] = {}  # by digest
     base = recipes.override(recipes.load(file.recipe), file.settings)
     for name, changes in file.variants.items():
@@ -398,8 +378,8 @@ def _variants(file: StudyFile) -> tuple[dict[str, TrainConfig], dict[str, tuple[
             raise ValueError(f"variant {name!r}: {error}") from error
         if config.digest in names:
             raise ValueError(f"variant {name!r} has the same settings as {names[config.digest]!r}: remove one.")
-        variants[name], origins[name], names[config.digest] = config, origin or file.recipe, name
-    return variants, seeds, origins
+        variants[name], names[config.digest] = config, name
+    return variants, seeds
 
 
 def read(table: Path) -> list[dict[str, Any]]:

@@ -19,10 +19,9 @@ from torch.func import functional_call
 
 from vitlib.config import TrainConfig
 from vitlib.evaluate import BATCH, Evaluation, classify
-from vitlib.model import Attention, MultiHeadAttention, attention
+from vitlib.model import Attention, MultiHeadAttention, ViT, attention
 from vitlib.training.augmentation import augment, mix, named_generator, sample_augmentations
 from vitlib.training.fast_model import make_fast
-from vitlib.training.initialisation import initialise
 from vitlib.training.objective import compiled_or_eager, compute_type, make_loss
 from vitlib.training.optimizers import learning_rate_fraction, make_optimizers
 
@@ -72,22 +71,21 @@ class Engine:
             images, targets = images.flatten(0, 1), targets.flatten(0, 1)
         else:
             self.views, self.number = 1, len(images)
-            if config.mixup or config.cutmix:
+            if config.mixup:
                 targets = F.one_hot(targets, config.model.num_classes).float()
         self.images, self.targets = images.to(device), targets.to(device)
         self.steps = self.number // config.batch_size
         self.images_per_epoch = self.steps * config.batch_size * seeds
         attend = _attention(device) if compiled else attention
-        self._make_network = network or (lambda: make_fast(initialise(config.model, config.initialisation, attend)))
+        self._make_network = network or (lambda: make_fast(ViT(config.model, attend)))
         self._template = self._make_network().to(device)  # the network of one seed, float32
-        self.weights = copy.deepcopy(self._template) if self.batched or config.ema_decay else self._template
+        self.weights = copy.deepcopy(self._template) if self.batched else self._template
         if self.batched:
             for p in self.weights.parameters():
                 p.data = p.data.new_empty(seeds, *p.shape)
         dtype = compute_type(config, device)
         self.model = self.weights if dtype == torch.float32 else copy.deepcopy(self.weights).to(dtype)
         self.parameters: list[Tensor] = list(self.weights.parameters())
-        self._averages = [p.detach().clone() for p in self.parameters] if config.ema_decay else []
         self.loss_function = make_loss(self.model, config, self.batched)
         self._on_compile_failure = on_compile_failure
         self._loss = compiled_or_eager(self._step_loss, device, self._uncompiled) if compiled else self._step_loss
@@ -116,7 +114,6 @@ class Engine:
             for p, gradient in zip(self.parameters, self._gradients, strict=True):
                 p.grad = gradient
         self._step_of_epoch = torch.zeros(1, dtype=torch.int64, device=device)
-        self._earlier_steps = torch.zeros(1, device=device)  # of the epochs before
         self._steps_taken = 0
         self.record_steps = device.type == "cuda"
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -181,7 +178,6 @@ class Engine:
         self._rates.copy_(torch.tensor([self.rate(epoch, step) for step in range(self.steps)]))
         self._losses.zero_()
         self._step_of_epoch.zero_()
-        self._earlier_steps.fill_(epoch * self.steps)
 
     def _sample_augmentations(self, number: int, generator: torch.Generator) -> dict[str, Tensor]:
         return {} if self.config.teacher else sample_augmentations(number, generator, self.config)
@@ -195,16 +191,12 @@ class Engine:
     # ---- one step: batch, gradients, optimizers --------------------------------------------------------------------
 
     def training_step(self) -> None:
-        """Take the step that the counter points at: augmented batch, loss, gradients, optimizers, averages."""
+        """Take the step that the counter points at: augmented batch, loss, gradients, optimizers."""
         torch.mul(self._peaks, self._rates[self._step_of_epoch], out=self._learning_rates)
         loss = self.backward()
-        if self.config.sam_rho:
-            self._backward_at_perturbed_weights()
         for optimizer in self.optimizers:
             optimizer.step()
         self._round_weights()
-        if self.config.ema_decay:
-            self._update_averages()
         self._losses += loss.detach()
         self._step_of_epoch += 1
 
@@ -243,34 +235,6 @@ class Engine:
         both = zip(self._gradients, self.model.parameters(), strict=True)
         pairs = [(wide, p.grad) for wide, p in both if p.grad is not None]
         torch._foreach_copy_([wide for wide, _ in pairs], [gradient for _, gradient in pairs])
-
-    @torch.no_grad()
-    def _backward_at_perturbed_weights(self) -> None:
-        """Replace the gradients by those at nearby weights of higher loss (Foret et al., 2021, equation 2)."""
-        perturbation = self._sam_perturbation()
-        torch._foreach_add_(self.parameters, perturbation)
-        self._round_weights()
-        with torch.enable_grad():
-            self.backward()
-        torch._foreach_sub_(self.parameters, perturbation)
-
-    def _sam_perturbation(self) -> list[Tensor]:
-        """Return the gradients, scaled to length `sam_rho` over all weights of a seed."""
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        axes = 1 if self.batched else 0  # of seeds
-        zero = torch.zeros((), device=self.device)
-        squares = sum((g.square().flatten(axes).sum(-1) for g in gradients), start=zero)  # (S,), or ()
-        scale = self.config.sam_rho / (squares.sqrt() + 1e-12)
-        return [g * scale.view(*scale.shape, *[1] * (g.ndim - axes)) for g in gradients]
-
-    @torch.no_grad()
-    def _update_averages(self) -> None:
-        """Move the running averages towards the weights, faster in the first steps."""
-        steps = self._earlier_steps + self._step_of_epoch
-        decay = torch.minimum((1 + steps) / (10 + steps), torch.full_like(steps, self.config.ema_decay))
-        change = torch._foreach_sub(self.parameters, self._averages)
-        torch._foreach_mul_(change, (1 - decay)[0])
-        torch._foreach_add_(self._averages, change)
 
     def _take_step(self) -> None:
         """Take a step; on a GPU replay the recorded one once everything is compiled and allocated."""
@@ -318,7 +282,7 @@ class Engine:
         """
         dtype = next(self.model.parameters()).dtype
         names = [name for name, _ in self.model.named_parameters()]
-        tensors = [w.detach().to(dtype) for w in self._averages or self.parameters]
+        tensors = [w.detach().to(dtype) for w in self.parameters]
         self.model.eval()
 
         def network(weights: list[Tensor], x: Tensor) -> Tensor:
@@ -330,19 +294,15 @@ class Engine:
         return [Evaluation(each, labels) for each in (logits if self.batched else logits[None])]
 
     def network(self, s: int) -> nn.Module:
-        """Return the network of the seed at position `s`, with averaged weights if `ema_decay` is on.
-
-        Valid until the next call.
-        """
-        if self._template is not self.weights:
-            weights = self._averages or self.parameters
+        """Return the network of the seed at position `s`; it is valid until the next call."""
+        if self.batched:
             with torch.no_grad():
-                for p, trained in zip(self._template.parameters(), weights, strict=True):
-                    p.copy_(trained[s] if self.batched else trained)
+                for p, trained in zip(self._template.parameters(), self.parameters, strict=True):
+                    p.copy_(trained[s])
         return self._template
 
     def states(self) -> list[dict[str, Tensor]]:
-        """Return what the checkpoint of each seed holds, on the CPU: weights, averages and optimizer states."""
+        """Return what the checkpoint of each seed holds, on the CPU: weights and optimizer states."""
         tensors = {name: tensor.detach().cpu() for name, tensor in self._named_tensors().items()}
         if not self.batched:
             return [tensors]
@@ -366,7 +326,6 @@ class Engine:
         An optimizer makes its state in its first step; before that, `like` says which tensors to make.
         """
         tensors: dict[str, Tensor] = {f"model.{name}": p for name, p in self.weights.named_parameters()}
-        tensors |= {f"average.{i}": average for i, average in enumerate(self._averages)}
         for i, optimizer in enumerate(self.optimizers):
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             for index, p in enumerate(parameters):
@@ -380,11 +339,9 @@ class Engine:
 
     @torch.no_grad()
     def _set_weights(self, weights: Sequence[dict[str, Tensor]]) -> None:
-        """Copy each seed's initial weights into the networks and the averages."""
+        """Copy each seed's initial weights into the networks."""
         for name, p in self.weights.named_parameters():
             p.copy_(torch.stack([each[name] for each in weights]) if self.batched else weights[0][name])
-        for average, weight in zip(self._averages, self.parameters, strict=False):
-            average.copy_(weight)
         self._round_weights()
 
 

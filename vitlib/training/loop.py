@@ -96,8 +96,8 @@ def train_seeds(
         The runs, in the order of the seeds.
 
     Raises:
-        ValueError: as `train`; also if seeds are missing or repeated, or the model has dropout or drop path, whose
-            samples would not be those of a seed alone.
+        ValueError: as `train`; also if seeds are missing or repeated, or the model has dropout, whose samples
+            would not be those of a seed alone.
     """
     seeds = list(seeds)
     require(0 < len(set(seeds)) == len(seeds), "seeds", seeds, "at least one seed, and each only once")
@@ -167,9 +167,8 @@ def _require_trainable(missing: dict[Path, TrainConfig]) -> None:
         )
     if len(missing) > 1:
         model = next(iter(missing.values())).model
-        for name in ("dropout", "drop_path"):
-            value = getattr(model, name)
-            require(value == 0, name, value, "0 if several seeds train at once; train them one by one")
+        wanted = "0 if several seeds train at once; train them one by one"
+        require(model.dropout == 0, "dropout", model.dropout, wanted)
 
 
 def _device(name: str) -> torch.device:

@@ -75,7 +75,7 @@ def fit(
     Returns:
         The network on `device`, in evaluation mode.
     """
-    config = replace(config, mixup=0, cutmix=0)
+    config = replace(config, mixup=0)
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         network = _on(device, WideResNet(teacher.depth, teacher.width))

@@ -23,9 +23,7 @@ from vitlib.training.augmentation import augment, mix, named_generator, sample_a
 FOLDER = paths.ROOT / "studies" / "teachers"
 HASH_DIGITS = 12
 # the settings of a run that decide which pictures there are
-PICTURES = (
-    "train_images", "validation_images", "flip", "crop_padding", "randaugment", "erase", "mixup", "cutmix",
-)  # fmt: skip
+PICTURES = ("train_images", "validation_images", "flip", "crop_padding", "erase", "mixup")
 
 
 def draw(view: int, seed: int, config: TrainConfig, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
