@@ -42,7 +42,9 @@ def checkout(commit: str) -> Iterator[Path]:
     git = ["git", "-C", str(ROOT), "worktree"]
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "tree"
-        made = subprocess.run([*git, "add", "--detach", tree, commit], capture_output=True, text=True, check=False)
+        made = subprocess.run(
+            [*git, "add", "--detach", tree, commit], capture_output=True, encoding="utf-8", check=False
+        )
         if made.returncode:
             raise SystemExit(f"commit is {commit!r}, but git cannot check it out: {made.stderr.strip()}")
         try:
