@@ -52,9 +52,14 @@ def test_settings_survive_json():
 
 def test_a_run_of_an_earlier_version_is_read_if_it_did_without_what_is_gone():
     settings = TrainConfig(epochs=3)
-    assert TrainConfig.from_dict(settings.to_dict() | {"sam_rho": 0.0, "initialisation": "xavier"}) == settings
+    earlier = settings.to_dict()
+    earlier |= {name: value for name, value in config.RETIRED.items() if "." not in name}
+    earlier["model"] = earlier["model"] | {"drop_path": 0.0}
+    assert TrainConfig.from_dict(earlier) == settings
     with pytest.raises(ValueError, match=r"^sam_rho is 0.05, but has to be 0.0: this version has no other\.$"):
         TrainConfig.from_dict({"sam_rho": 0.05})
+    with pytest.raises(ValueError, match=r"^model.drop_path is 0.1, but has to be 0.0: this version has no other\.$"):
+        TrainConfig.from_dict({"model": {"drop_path": 0.1}})
 
 
 def test_the_digest_depends_on_every_setting():

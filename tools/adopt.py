@@ -13,6 +13,7 @@ import csv
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,8 +25,10 @@ from command import UserError, exit_on_user_error
 
 from vitlib import paths, runs
 from vitlib.data import DataError
-from vitlib.report import speed_results
 from vitlib.studies import study as studies
+
+sys.path.insert(0, str(paths.ROOT / "benchmarks"))
+import measure
 
 STAGE = paths.ROOT / "build" / "adopting"  # while it is checked
 READY = paths.ROOT / "build" / "adopted"  # once all of it is right: files that only have to be moved to their place
@@ -63,7 +66,7 @@ def check_machine(found: pack.Pack) -> None:
             machine = Path(name).stem.removeprefix("speed-").rpartition("-")[0]
             with runs.reading(Path(name), "measure again."):
                 made = json.loads(content)["environment"]
-                wanted = "cpu" if made["device_kind"] == "cpu" else speed_results.short_name(first.device)
+                wanted = "cpu" if made["device_kind"] == "cpu" else measure.short_name(first.device)
             if (made["device"], machine) != (first.device, wanted):
                 raise UserError(f"{name} was measured on {made['device']}, but the pack was made on {first.device}.")
 

@@ -195,7 +195,8 @@ class TrainConfig:
         require(isinstance(values.get("model", {}), dict), "model", values.get("model"), "settings by name")
         given: dict[str, Any] = BASELINE | _flatten(values)
         for name, value in RETIRED.items():
-            require(given.pop(name, value) == value, name, values.get(name), f"{value!r}: this version has no other")
+            found = given.pop(name, value)
+            require(found == value, name, found, f"{value!r}: this version has no other")
         current = {old: new for new, old in RENAMED.items()}
         given = {current.get(name, name): value for name, value in given.items()}
         model = {name.removeprefix("model."): given.pop(name) for name in [*given] if name.startswith("model.")}
@@ -226,8 +227,8 @@ class TeacherConfig:
         require(self.depth % 6 == 4, "depth", self.depth, "6 n + 4, such as 10, 16 or 28")
 
 
-# Digests of runs are computed from these two: add lines, never change one. A new setting gets a line with the value
-# that earlier runs had; a renamed one keeps its earlier name here.
+# Digests of runs are computed from these two: never change a line. A new setting gets a line with the value that
+# earlier runs had; a renamed one keeps its earlier name here; the line of one that goes moves to RETIRED.
 BASELINE = {
     "model.image_size": 28,
     "model.patch_size": 4,
@@ -265,7 +266,9 @@ RETIRED = {  # settings of earlier versions, and the only value at which a run o
     "model.drop_path": 0.0,
     "randaugment": 0.0,
     "cutmix": 0.0,
+    "ema": 0.0,
     "ema_decay": 0.0,
+    "sam": 0.0,
     "sam_rho": 0.0,
     "initialisation": "xavier",
 }

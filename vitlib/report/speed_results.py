@@ -1,7 +1,6 @@
 """What benchmarks/speed.py measured, as the page on speed shows it."""
 
 import json
-import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from vitlib.studies.study import images_of
 
 RESULTS = paths.ROOT / "benchmarks" / "results"
 OURS = "this report"  # our model's name among the peers
+USUAL_BATCH = 128  # of the usual loop
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,6 @@ class Race:
     def speed(self) -> float:
         """Images per second."""
         return self.images / self.median
-
-
-def short_name(device: str) -> str:
-    """Return the short name of a GPU, such as ``h100``, by which results are named, from its full one."""
-    short = re.search(r"\b[A-Z]{1,2}\d{1,3}\b", device)
-    return (short[0] if short else re.sub(r"\W+", "-", device)).lower()
 
 
 def ratio(a: Sequence[float], b: Sequence[float]) -> float:
@@ -103,7 +97,7 @@ def races(time: dict[str, Any], gpu: dict[str, Any]) -> list[Race]:
 
 
 def _images(row: dict[str, Any], recipe: dict[str, Any]) -> int:
-    """Return how many images a race trained on: the usual loop all of them each epoch, ours as its recipe says."""
+    """Return how many images a race trained on: the usual loop all whole batches an epoch, ours as its recipe says."""
     if "accuracies" in row:
-        return TRAIN_IMAGES * len(row["accuracies"])
+        return len(row["accuracies"]) * (TRAIN_IMAGES // USUAL_BATCH) * USUAL_BATCH
     return images_of(TrainConfig.from_dict(recipe))
