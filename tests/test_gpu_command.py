@@ -22,6 +22,7 @@ from command import UserError
 from tests.conftest import NEEDS_GPU, git
 from vitlib import TrainConfig, load_run, paths, runs
 from vitlib.studies import study as studies
+from vitlib.studies import tables
 
 COMMIT = "0123456789abcdef" * 2 + "01234567"
 ABOUT = pack.About(commit=COMMIT, code={}, device="NVIDIA H200", smoke=False, parts={"tests": "done, 3 passed"})
@@ -204,7 +205,7 @@ def tried(tmp_path, monkeypatch):
             known = {"variant": "a", "seed": seed, "digest": study.runs[seed][1].digest, "epochs": 20}
             known |= {"validation_accuracy": accuracy, "validation_loss": 0.5, "seconds": 1.0}
             rows.append(known | {"device": "NVIDIA H200", "device_kind": "cuda"} | changes)
-        studies._write(table, study.columns, rows)
+        tables.write(table, study.columns, rows)
 
     write(study.table, {0: 0.8})
     return study, lambda *row, **changes: write(stage / "studies" / "results" / "tried.csv", *row, **changes)
@@ -215,7 +216,7 @@ def test_new_rows_join_ours_in_the_studys_order_and_replace_none(tried):
     before = study.table.read_text(encoding="utf-8")
     write({2: 0.7, 1: 0.6, 0: 0.1})
     adopt.merge("tried", pack.Pack([ABOUT], {}))
-    merged = studies.read(adopt.STAGE / "studies" / "results" / "tried.csv")
+    merged = tables.read(adopt.STAGE / "studies" / "results" / "tried.csv")
     assert [(row["seed"], row["validation_accuracy"]) for row in merged] == [(0, 0.8), (1, 0.6), (2, 0.7)]
     assert study.table.read_text(encoding="utf-8") == before
 

@@ -18,7 +18,7 @@ from tests import slurm
 from tests.conftest import SILENT, wait_until
 from vitlib import data, paths, runs
 from vitlib.config import differences
-from vitlib.studies import study
+from vitlib.studies import study, tables
 from vitlib.training import checkpoint, views
 from vitlib.training.loop import train, train_seeds
 
@@ -112,7 +112,7 @@ def rows_of(table):
 def test_the_committed_studies_can_be_planned_and_every_row_belongs_to_a_run_of_its_study(capsys):
     for path in study.FOLDER.glob("*.yaml"):
         made, _ = tool.plan(path.stem)
-        assert [*made.rows] == [row["digest"] for row in study.read(made.table)]
+        assert [*made.rows] == [row["digest"] for row in tables.read(made.table)]
         assert "the test set" in capsys.readouterr().out
 
 
@@ -458,7 +458,7 @@ def test_a_damaged_table_gets_one_sentence_and_stays_as_it_is(make_study, old, n
         with pytest.raises(ValueError, match=re.escape(sentence)) as error:
             action()
         assert str(error.value).startswith(f"{made.table} cannot be read (")
-        assert str(error.value).endswith(f"): {study.REMEDY}")
+        assert str(error.value).endswith(f"): {tables.REMEDY}")
     assert made.table.read_text(encoding="utf-8") == damaged
 
 
@@ -492,7 +492,7 @@ def test_a_table_that_does_not_fit_on_the_disk_is_left_as_it_was(make_study, mon
             raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as full:
-        full.setattr(study.csv, "writer", Full)
+        full.setattr(tables.csv, "writer", Full)
         assert command("gather", more.path).startswith("No space left on device. ")
     assert (more.table.read_text(encoding="utf-8"), more.epochs_table.read_text(encoding="utf-8")) == before
     assert not list(more.table.parent.glob("*.part"))

@@ -26,6 +26,7 @@ from command import UserError, exit_on_user_error
 from vitlib import paths, runs
 from vitlib.data import DataError
 from vitlib.studies import study as studies
+from vitlib.studies import tables
 
 sys.path.insert(0, str(paths.ROOT / "benchmarks"))
 import measure
@@ -98,8 +99,8 @@ def merge(name: str, found: pack.Pack) -> None:
     shutil.copyfile(source, STAGE / "studies" / source.name)
     theirs, ours = studies.load(str(STAGE / "studies" / source.name)), studies.load(str(source))
     asked = {config.digest: (variant, config.seed) for variant, config in theirs.runs}
-    known = {row["digest"] for row in studies.read(ours.table)}
-    for row in studies.read(theirs.table):
+    known = {row["digest"] for row in tables.read(ours.table)}
+    for row in tables.read(theirs.table):
         which = f"{row['variant']!r}, seed {row['seed']}"
         if asked.get(row["digest"]) != (row["variant"], row["seed"]):
             raise UserError(f"The study {name} asks for no run {which}, with the settings {row['digest']} of the pack.")

@@ -25,7 +25,7 @@ from pydantic import BaseModel
 
 from vitlib import paths, runs
 from vitlib.data import DataError
-from vitlib.studies import answers
+from vitlib.studies import answers, tables
 from vitlib.studies import study as studies
 from vitlib.studies.study import Job, Study
 from vitlib.yaml_file import read_yaml
@@ -54,7 +54,7 @@ def plan(name: str) -> tuple[Study, list[Job]]:
     finished, rest = _count(total - to_train, "run"), _count(to_train, "run")
     print(f"  finished: {finished}; to train: {rest} in {_count(len(jobs), 'job')}")
     wanted = {config.digest for _, config in study.runs}
-    others = sum(row["digest"] not in wanted for row in studies.read(study.table))
+    others = sum(row["digest"] not in wanted for row in tables.read(study.table))
     if others:
         print(f"  {_count(others, 'row')} of {paths.relative(study.table)} that no variant asks for will be removed")
     if jobs:

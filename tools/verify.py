@@ -13,7 +13,7 @@ from command import exit_on_user_error
 
 from vitlib import data, load_run, paths, runs
 from vitlib.evaluate import evaluate
-from vitlib.studies import study
+from vitlib.studies import study, tables
 
 GLUED = re.compile(r"\{glue:text\}`(?:([\w.]+)::)?(\w+)(?::[^`]*)?`")
 NOT_PROVEN = """
@@ -85,16 +85,16 @@ def check_run(pages: Pages, fail: Fail) -> str:
 
 def check_studies(pages: Pages, fail: Fail) -> str:
     """Check that each row of the studies' results is a run that the study's file asks for."""
-    tables, rows = sorted((paths.ROOT / "studies" / "results").glob("*.csv")), 0
-    for table in tables:
+    files, rows = sorted((paths.ROOT / "studies" / "results").glob("*.csv")), 0
+    for table in files:
         asked = study.load(f"studies/{table.stem.removesuffix('-epochs')}.yaml").runs
         known = {config.digest: (variant, config.seed) for variant, config in asked}
-        for row in study.read(table):
+        for row in tables.read(table):
             rows += 1
             if known.get(row["digest"]) != (row["variant"], row["seed"]):
                 which = f"{row['variant']!r}, seed {row['seed']}, digest {row['digest']}"
                 fail(f"{paths.relative(table)} has a row that is no run of its study: {which}.")
-    return f"{rows} rows of {len(tables)} tables are runs that their study files ask for"
+    return f"{rows} rows of {len(files)} tables are runs that their study files ask for"
 
 
 def check_quotes(pages: Pages, fail: Fail) -> str:

@@ -10,6 +10,7 @@ from tests.conftest import git, result
 from tests.faults import trial
 from vitlib import load_run, train_seeds
 from vitlib.studies import study as studies
+from vitlib.studies import tables
 
 pytestmark = pytest.mark.faults
 
@@ -50,7 +51,7 @@ def test_a_killed_command_continues_and_its_pack_is_adopted_or_refused_as_a_whol
     assert status == 0, output
     load_run(folder / "build" / "smoke" / "runs" / "report")
     study = studies.load(str(folder / "tools" / "smoke.yaml"))
-    rows = studies.read(folder / "build" / "smoke" / "studies" / "results" / "smoke.csv")
+    rows = tables.read(folder / "build" / "smoke" / "studies" / "results" / "smoke.csv")
     assert [(row["variant"], row["seed"]) for row in rows] == [(variant, config.seed) for variant, config in study.runs]
     job = study.jobs[1]
     undisturbed = train_seeds(job.config, job.seeds, tmp_path / "undisturbed", compiled=False, test="never")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from vitlib import paths
 from vitlib.runs import Run
-from vitlib.studies import study
+from vitlib.studies import tables
 
 # how to make again what was measured once; studies have `make study`
 COMMANDS = {
@@ -42,7 +42,7 @@ def measured_once() -> Iterator[tuple[str, str, str]]:
     for table in sorted((paths.ROOT / "studies" / "results").glob("*.csv")):
         if table.stem.endswith("-epochs"):
             continue
-        devices = {row["device"] or row["device_kind"].upper() for row in study.read(table)}
+        devices = {row["device"] or row["device_kind"].upper() for row in tables.read(table)}
         yield table.name, f"make study STUDY={table.stem}", "; ".join(sorted(devices))
     yield "counting.json", "python -m vitlib.counting.tools", "any machine"
     for pattern, command in COMMANDS.items():

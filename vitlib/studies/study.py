@@ -7,12 +7,9 @@ Its results are ``studies/results/<name>.csv``, a row per finished run. The tabl
 never trained again. Unfinished work lies in ``build/studies/<name>/``.
 """
 
-import csv
-import io
-import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,18 +20,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from vitlib import paths, runs
 from vitlib.config import TeacherConfig, TrainConfig, require
-from vitlib.studies import recipes
+from vitlib.studies import recipes, tables
 from vitlib.training import distillation, views
 from vitlib.training.checkpoint import epochs_kept
 from vitlib.training.loop import train, train_seeds
 from vitlib.yaml_file import read_yaml
 
 FOLDER = paths.ROOT / "studies"
-RUN = ("variant", "seed", "digest")  # the first columns of a table
-TEXTS = ("variant", "digest", "device", "device_kind")  # columns that are not JSON
-MACHINE = ("seconds", "device", "device_kind")  # columns that differ when the same runs are trained again
 MAX_SEEDS = 100_000
-REMEDY = "restore the file, or remove the rows that are wrong; those runs are trained again."
 
 
 def _seeds(given: Any) -> list[Any]:  # noqa: ANN401
@@ -139,13 +132,13 @@ class Study:
     def columns(self) -> tuple[str, ...]:
         """The columns of the table."""
         test = () if self.test == "never" else ("test_accuracy", "test_loss", "test_correct")
-        return (*RUN, "epochs", "validation_accuracy", "validation_loss", *test, *MACHINE)
+        return (*tables.RUN, "epochs", "validation_accuracy", "validation_loss", *test, *tables.MACHINE)
 
     @property
     def epoch_columns(self) -> tuple[str, ...]:
         """The columns of the table by epoch."""
         test = ("test_loss", "test_correct") if self.test == "every" else ()
-        return (*RUN, "epoch", "train_loss", "validation_loss", "validation_accuracy", *test)
+        return (*tables.RUN, "epoch", "train_loss", "validation_loss", "validation_accuracy", *test)
 
     @property
     def runs(self) -> list[tuple[str, TrainConfig]]:
@@ -176,13 +169,13 @@ class Study:
     @cached_property
     def rows(self) -> dict[str, dict[str, Any]]:
         """The rows of the study's runs, by digest, in the order of `runs`."""
-        found = {row["digest"]: row for row in read(self.table)}
+        found = {row["digest"]: row for row in tables.read(self.table)}
         present = found.keys() & ({row["digest"] for row in self.epochs} if self.curves else found.keys())
         rows = {}
         for variant, config in self.runs:
             if config.digest in present and self._is_whole(found[config.digest], config):
                 row = found[config.digest]
-                with runs.reading(self.table, REMEDY):
+                with runs.reading(self.table, tables.REMEDY):
                     for name in ("seed", "epochs"):
                         wanted = f"{getattr(config, name)}, as its digest {config.digest} says"
                         require(row[name] == getattr(config, name), f"{name} of a run", row[name], wanted)
@@ -191,18 +184,20 @@ class Study:
 
     def _is_whole(self, row: dict[str, Any], config: TrainConfig) -> bool:
         """Return whether a row has everything that the study asks of a run."""
-        unknown = MACHINE if config.validation_images else (*MACHINE, "validation_accuracy", "validation_loss")
+        unknown = {*tables.MACHINE}
+        if not config.validation_images:
+            unknown |= {"validation_accuracy", "validation_loss"}
         return all(row.get(name) is not None for name in self.columns if name not in unknown)
 
     @cached_property
     def epochs(self) -> list[dict[str, Any]]:
         """The rows by epoch of the study's runs, in the order of `runs`."""
-        by_run = _by_digest(read(self.epochs_table))
+        by_run = tables.by_digest(tables.read(self.epochs_table))
         rows = []
         for variant, config in self.runs:
             of_run = by_run.get(config.digest, [])
             numbers = [row["epoch"] for row in of_run]
-            with runs.reading(self.epochs_table, REMEDY):
+            with runs.reading(self.epochs_table, tables.REMEDY):
                 complete = numbers in ([], [*range(1, config.epochs + 1)])
                 require(complete, f"epochs of {config.digest}", numbers, f"1 to {config.epochs}, or no row of that run")
             rows += [row | {"variant": variant} for row in of_run]
@@ -286,7 +281,7 @@ class Study:
             ValueError: a file of a finished run was altered.
         """
         rows, epochs = [], []
-        by_run = _by_digest(self.epochs)
+        by_run = tables.by_digest(self.epochs)
         for variant, config in self.runs:
             folder = self.folder(config) / f"seed-{config.seed}"
             if config.digest in self.rows:
@@ -295,12 +290,12 @@ class Study:
             elif runs.is_complete(folder):
                 run = runs.load_run(folder)
                 of_run = {"variant": variant, "seed": config.seed, "digest": config.digest}
-                rows.append(of_run | _results(run))
+                rows.append(of_run | tables.results_of(run))
                 epochs += [of_run | epoch for epoch in run.history]
         if rows:
             if self.curves:
-                _write(self.epochs_table, self.epoch_columns, epochs)
-            _write(self.table, self.columns, rows)
+                tables.write(self.epochs_table, self.epoch_columns, epochs)
+            tables.write(self.table, self.columns, rows)
         for name in ("rows", "epochs"):  # read again when they are next used
             vars(self).pop(name, None)
 
@@ -380,88 +375,3 @@ def _variants(file: StudyFile) -> tuple[dict[str, TrainConfig], dict[str, tuple[
             raise ValueError(f"variant {name!r} has the same settings as {names[config.digest]!r}: remove one.")
         variants[name], names[config.digest] = config, name
     return variants, seeds
-
-
-def read(table: Path) -> list[dict[str, Any]]:
-    """Return the rows of a table with their values as numbers and lists; an empty cell is None.
-
-    Raises:
-        ValueError: the table was cut off, has merge conflict markers, or a row is malformed or repeated.
-    """
-    if not table.is_file():
-        return []
-    rows: dict[tuple[str, int | None], dict[str, Any]] = {}
-    with runs.reading(table, REMEDY):
-        text = table.read_text(encoding="utf-8")
-        lines = csv.reader(io.StringIO(text), strict=True)
-        names = next(lines, [])
-        require(names[: len(RUN)] == [*RUN], "line 1", ",".join(names), f"columns that begin with {','.join(RUN)}")
-        for row in lines:
-            where = f"line {lines.line_num}"
-            require(len(row) == len(names), where, ",".join(row), f"{len(names)} values")
-            values = {name: _value(name, value, where) for name, value in zip(names, row, strict=True)}
-            run = values["digest"], values.get("epoch")
-            require(bool(re.fullmatch("[0-9a-f]{12}", run[0])), f"digest in {where}", run[0], "12 hexadecimal digits")
-            require(run not in rows, where, ",".join(row), "a row of another run")
-            rows[run] = values
-        require(text.endswith("\n"), "the last line", text.splitlines()[-1], "complete and end with a newline")
-    return [*rows.values()]
-
-
-def _value(name: str, text: str, where: str) -> Any:  # noqa: ANN401
-    """Return what a cell of a table holds."""
-    if name in TEXTS:
-        return text
-    try:
-        value = json.loads(text or "null")
-    except ValueError:
-        value = text
-    finite = type(value) in (int, float) and math.isfinite(value)
-    require(value is None or finite or isinstance(value, list), f"{name} in {where}", text, "a number")
-    return value
-
-
-def _by_digest(rows: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        found.setdefault(row["digest"], []).append(row)
-    return found
-
-
-def _results(run: runs.Run) -> dict[str, Any]:
-    """Return the columns of a finished run's row."""
-    last, start = run.history[-1], run.manifest["starts"][-1]
-    results = {
-        "epochs": run.config.epochs,
-        "validation_accuracy": last["validation_accuracy"],
-        "validation_loss": last["validation_loss"],
-        "seconds": round(run.manifest["training_seconds"] / start.get("seeds_at_once", 1), 2),  # its share
-        "device": start["device"],
-        "device_kind": start.get("device_kind", "cpu"),  # runs that do not name it were all trained on a CPU
-    }
-    if "loss" in run.metrics:
-        correct = run.metrics["correct"]
-        results["test_accuracy"] = round(sum(correct) / sum(run.metrics["total"]), 6)
-        results["test_loss"] = round(run.metrics["loss"], 6)
-        results["test_correct"] = correct
-    return results
-
-
-def _write(table: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
-    """Write a table completely or not at all."""
-    table.parent.mkdir(parents=True, exist_ok=True)
-    scratch = table.with_suffix(".part")
-    try:
-        with scratch.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(columns)
-            for row in rows:
-                writer.writerow([_cell(name, row.get(name)) for name in columns])
-        scratch.replace(table)
-    except OSError:
-        scratch.unlink(missing_ok=True)
-        raise
-
-
-def _cell(name: str, value: Any) -> str:  # noqa: ANN401
-    return "" if value is None else value if name in TEXTS else json.dumps(value)
