@@ -7,7 +7,6 @@ machine. Both are measured by this tree's hosts.py and measure.py.
 """
 
 import argparse
-import io
 import os
 import statistics
 import subprocess
@@ -41,15 +40,16 @@ def make_epochs(tree: Path, device: str, effort: str, batch: int, _: str) -> Cal
 @contextmanager
 def checkout(commit: str) -> Iterator[Path]:
     """Yield a folder that holds the files of a commit; SystemExit if there is no such commit."""
-    command = ["git", "-C", str(ROOT), "archive", "--format=tar", commit]
-    made = subprocess.run(command, capture_output=True, check=False)
-    if made.returncode:
-        reason = made.stderr.decode().strip().splitlines()[-1]
-        raise SystemExit(f"commit is {commit!r}, but has to be one that git knows: {reason}")
     with tempfile.TemporaryDirectory() as folder:
-        with tarfile.open(fileobj=io.BytesIO(made.stdout)) as archive:
-            archive.extractall(folder, filter="data")
-        yield Path(folder)
+        packed, tree = Path(folder) / "tree.tar", Path(folder) / "tree"
+        command = ["git", "-C", str(ROOT), "archive", f"--output={packed}", commit]
+        made = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+        if made.returncode:
+            reason = made.stderr.strip().splitlines()[-1]
+            raise SystemExit(f"commit is {commit!r}, but has to be one that git knows: {reason}")
+        with tarfile.open(packed) as archive:
+            archive.extractall(tree, filter="data")
+        yield tree
 
 
 def compare(commit: str, device: str, effort: str) -> None:

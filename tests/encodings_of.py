@@ -2,7 +2,7 @@
 
 import ast
 
-OWN_OPEN = ("os", "gzip", "Image", "zipfile", "archive", "FORKED")  # their open takes no text
+OWN_OPEN = ("os", "gzip", "Image", "tarfile", "zipfile", "archive", "FORKED")  # their open takes no text
 
 
 def unspecified(path):
