@@ -100,15 +100,16 @@ def test_the_search_works_over_http(browser, served, pages):
     assert problems == []
 
 
-def test_the_theme_is_the_readers_and_stays(opened):
-    page = opened("index", color_scheme="dark")
+def test_the_theme_is_the_readers_and_stays(browser, served, pages):
+    # over http: a page opened as a file does not always find what it stored before it was loaded again
+    page = browser.new_page(color_scheme="dark")
+    page.goto(f"{served(pages.folder)}/index.html")
     assert page.get_attribute("html", "data-theme") == "dark"
-    for _ in range(3):
-        page.click(".theme-switch-button")
-        if page.get_attribute("html", "data-mode") == "light":
-            break
+    page.click(".theme-switch-button")
+    page.wait_for_selector("html[data-mode=light]")
     page.reload()
     assert page.get_attribute("html", "data-theme") == "light"
+    page.close()
 
 
 def test_the_buttons_of_the_theme_work_under_the_policy(opened):
