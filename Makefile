@@ -49,7 +49,7 @@ rerun: data
 	@$(python) tools/report.py summary $(PROFILE)
 
 output_root := build/$(PROFILE)
-library := $(wildcard $(foreach suffix,py json yaml html js,vitlib/*.$(suffix) vitlib/*/*.$(suffix)))
+library := $(wildcard $(foreach suffix,py yaml html js,vitlib/*.$(suffix) vitlib/*/*.$(suffix)))
 data_files := $(wildcard studies/*.json studies/*.yaml studies/recipes/*.yaml studies/results/*.csv benchmarks/results/*.json)
 pages := $(patsubst notebooks/%,$(output_root)/book/%,$(wildcard notebooks/*.ipynb))
 prose := $(wildcard book/*.md book/*.bib book/_static/* book/_ext/*.py) _config.yml _toc.yml

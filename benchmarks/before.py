@@ -28,7 +28,7 @@ BATCHES = {"cpu": (128, 512), "cuda": (128, 2048), "smoke": (32,)}
 ROUNDS = {"cpu": 9, "cuda": 15, "smoke": 1}
 
 
-def make_epochs(tree: Path, device: str, effort: str, batch: int, _: str) -> Callable[[], float]:
+def make_epochs(tree: Path, device: str, effort: str, batch: int) -> Callable[[], float]:
     """Return what trains for an epoch with the code of a tree, at the benchmark's settings, and returns images/s."""
     sys.path[:0] = [str(tree), str(tree / "benchmarks")]
     import speed
@@ -59,7 +59,7 @@ def compare(commit: str, device: str, effort: str) -> None:
         for batch in BATCHES[effort]:
             with ExitStack() as stack:
                 made = {
-                    name: stack.enter_context(hosts.Host(make_epochs, folder, device, effort, batch, name))
+                    name: stack.enter_context(hosts.Host(name, make_epochs, folder, device, effort, batch))
                     for name, folder in ((commit, tree), ("this tree", ROOT))
                 }
                 hosts.start(made.values(), processes=1)

@@ -16,13 +16,16 @@ class Host:
     """A process that makes a contestant and takes one of its measurements at each call.
 
     Args:
+        name: of the contestant, for messages.
         make: a function of a module, called with `arguments` in the process; returns what takes a measurement.
-        arguments: plain values; the last one is the contestant's name.
+        arguments: plain values.
         fresh: use none of the code that earlier processes compiled.
     """
 
-    def __init__(self, make: Callable[..., Callable[[], Any]], *arguments: object, fresh: bool = False) -> None:
-        self.name = str(arguments[-1])
+    def __init__(
+        self, name: str, make: Callable[..., Callable[[], Any]], *arguments: object, fresh: bool = False
+    ) -> None:
+        self.name = name
         self.pipe, self._theirs = SPAWN.Pipe()
         self._cache = tempfile.TemporaryDirectory() if fresh else None
         cache = self._cache.name if self._cache else None

@@ -78,7 +78,7 @@ def test_only_numbers_are_quoted(value):
 
 def test_a_summary_row_is_the_homeworks_whatever_its_underscores():
     ours = SimpleNamespace(index=5, type="Multi_HeadAttention", output_shape=(-1, 50, 64), parameters=0)
-    theirs = SimpleNamespace(index=5, type="MultiHeadAttention", output_shape=[-1, 50, 64], parameters=0)
+    theirs = SimpleNamespace(index=5, type="MultiHeadAttention", output_shape=(-1, 50, 64), parameters=0)
     assert homework.is_summary_row(ours, theirs)
-    for name, other in (("index", 6), ("type", "Norm"), ("output_shape", [-1, 64]), ("parameters", 1)):
+    for name, other in (("index", 6), ("type", "Norm"), ("output_shape", (-1, 64)), ("parameters", 1)):
         assert not homework.is_summary_row(ours, SimpleNamespace(**vars(theirs) | {name: other}))

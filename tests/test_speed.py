@@ -37,11 +37,11 @@ def test_no_round_begins_after_the_time_of_a_section_but_one_is_kept():
 
 def test_hosts_measure_in_processes_of_their_own_and_name_one_that_was_killed():
     with ExitStack() as stack:
-        nine = stack.enter_context(hosts.Host(partial, pow, 3, 2))
-        killed = stack.enter_context(hosts.Host(partial, os._exit, 1))
+        nine = stack.enter_context(hosts.Host("nine", partial, pow, 3, 2))
+        killed = stack.enter_context(hosts.Host("killed", partial, os._exit, 1))
         hosts.start([nine, killed], processes=1)
         assert measure.interleave({"nine": nine}, rounds=2, warmup=1) == {"nine": [9, 9]}
-        with pytest.raises(SystemExit, match="1 cannot be measured: its process was killed"):
+        with pytest.raises(SystemExit, match="killed cannot be measured: its process was killed"):
             killed()
 
 

@@ -9,7 +9,6 @@ build/full/runs/, and the pages that read what changed are executed into build/f
 """
 
 import argparse
-import csv
 import json
 import shutil
 import subprocess
@@ -108,20 +107,10 @@ def merge(name: str, found: pack.Pack) -> None:
             raise UserError(f"{name}: {which} was trained on {row['device']}, but the pack was made on {about.device}.")
     for table, mine in ((theirs.table, ours.table), (theirs.epochs_table, ours.epochs_table)):
         if table.is_file() and mine.is_file():
-            _unite(table, mine, known)
+            rows = [*tables.read(mine), *(row for row in tables.read(table) if row["digest"] not in known)]
+            tables.write(table, [*rows[0]], rows)
     theirs.gather()
     (STAGE / "studies" / source.name).unlink()
-
-
-def _unite(table: Path, ours: Path, known: set[str]) -> None:
-    with ours.open(newline="", encoding="utf-8") as file:
-        head, *rows = csv.reader(file)
-    with table.open(newline="", encoding="utf-8") as file:
-        other, *new = csv.reader(file)
-    if head != other:
-        raise UserError(f"{paths.relative(ours)} has other columns than the pack's: {','.join(other)}.")
-    with table.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([head, *rows, *(row for row in new if row[2] not in known)])
 
 
 @contextmanager

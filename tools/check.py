@@ -6,6 +6,7 @@ The status is 0 if nothing is wrong, otherwise 1. docs/check.md says what a home
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def table(checks: dict[str, Check]) -> str:
 def as_json(checks: dict[str, Check]) -> dict[str, Any]:
     """Return by file its claims, or the error."""
     return {
-        name: {"error": found} if isinstance(found, str) else {"claims": report.as_json(found[1])}
+        name: {"error": found} if isinstance(found, str) else {"claims": [*map(asdict, found[1])]}
         for name, found in checks.items()
     }
 

@@ -1,8 +1,8 @@
 """Install packages into the environment whose Python runs this: .venv/bin/python -I tools/install.py [FILE].
 
 Without a FILE it installs the project and requirements.txt, with uv, or with pip where uv cannot be used; both check
-every file against its hash and build nothing. With a FILE it installs that, by pip. Of the reader's settings, those
-hold that say how packages are reached: index, proxy, certificates, as pip knows them. All others, such as PIP_USER or a
+every file against its hash and build nothing. With a FILE it installs that, by pip. Of pip's
+settings, only those for reaching packages apply: index, proxy, certificates. All others, such as PIP_USER or a
 constraint, would change what is installed.
 """
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LOG = ROOT / "build" / "install.log"
 PINNED = ROOT / "requirements.txt"
 HASHED = ("--require-hashes", "--only-binary", ":all:")
-# pip's settings that hold, and the variable by which uv knows each
+# pip's settings that apply, and the variable by which uv knows each
 REACH = {
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
@@ -159,7 +159,7 @@ def follow_pip(lines: Iterator[str]) -> None:
 
 
 def reason() -> str | None:
-    """Return the sentence for an error of which trying again in another way is no remedy, None for all others."""
+    """Return the sentence for an error that another installer would hit too, None for all others."""
     log = LOG.read_text(encoding="utf-8", errors="replace")
     if re.search("No space left|os error 28", log):
         return "The disk is full: make room for 8 GB, then run the same command again."

@@ -38,7 +38,7 @@ ALLOWED = re.compile(
     r"|log/[\w-]+\.txt"
 )
 # the code that decides a result
-CODE = re.compile(r"vitlib/(?:training/|studies/)?\w+\.(?:py|json)|benchmarks/\w+\.py")
+CODE = re.compile(r"vitlib/(?:training/|studies/)?\w+\.py|benchmarks/\w+\.py")
 
 
 class About(BaseModel):
@@ -76,7 +76,7 @@ def save(folder: Path, about: About, small: Mapping[str, Path], large: Iterable[
         folder: of the archives.
         about: what made the results.
         small: files of the first archive, by their path in the project.
-        large: groups of files that stay together, in the order of their value; one that finds no room is left out.
+        large: groups of files that stay together, most valuable first; one that does not fit is left out.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / NAME.format(0), about, {name: path.read_bytes() for name, path in small.items()})

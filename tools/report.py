@@ -70,7 +70,7 @@ def parameters(notebook: str, section: object) -> dict[str, Any]:
 
 def recipe(name: str) -> dict[str, Any]:
     """Return what a recipe changes of the default settings, those of the network by their own names too."""
-    from vitlib import TrainConfig  # takes seconds, and most profiles name no recipe
+    from vitlib import TrainConfig  # slow to import, and most profiles name no recipe
     from vitlib.config import differences
     from vitlib.studies import recipes
 
@@ -237,10 +237,9 @@ def fetch() -> None:
 
 def summarise(name: str) -> None:
     """Print the result of a rerun, where its pages are and how to open them."""
-    os.environ["REPORT_HOME"] = str(ROOT / "build" / name)
     from vitlib import homework, load_run
 
-    metrics = load_run(RUN).metrics
+    metrics = load_run(ROOT / "build" / name / RUN).metrics
     ours = 100 * sum(metrics["correct"]) / sum(metrics["total"])
     theirs = 100 * sum(homework.CORRECT) / sum(homework.TOTAL)
     page = ROOT / "build" / name / "html" / "index.html"
@@ -254,7 +253,6 @@ def summarise(name: str) -> None:
 def publish(name: str) -> None:
     """Replace the published pages and run by those of a finished rerun."""
     output_root = ROOT / "build" / name
-    os.environ["REPORT_HOME"] = str(output_root)
     from vitlib import load_run
 
     pages = [path.name for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
@@ -265,7 +263,7 @@ def publish(name: str) -> None:
         for failure in page_failures(output_root / "book" / page, ROOT / "notebooks" / page):
             raise UserError(failure)
     try:
-        load_run(RUN)
+        load_run(output_root / RUN)
     except ValueError as error:
         raise UserError(str(error)) from error
     new, old = ROOT / f"{RUN}.new", ROOT / f"{RUN}.old"

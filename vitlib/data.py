@@ -8,7 +8,6 @@ Axis: N images.
 import errno
 import gzip
 import hashlib
-import json
 import os
 import shutil
 import socket
@@ -23,10 +22,15 @@ from torch import Tensor
 
 from vitlib import paths
 from vitlib.config import CLASSES as CLASSES
+from vitlib.config import TRAIN_IMAGES
 
-_FACTS = json.loads((Path(__file__).parent / "fashion_mnist.json").read_text(encoding="utf-8"))
 MEAN, STD = 0.2860, 0.3530  # of the training set's pixels, on a scale from 0 to 1
-SHA256: dict[str, str] = {name: facts["sha256"] for name, facts in _FACTS["files"].items()}
+SHA256 = {  # of the decompressed files
+    "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+}
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
@@ -91,9 +95,9 @@ def load(split: str, root: str | Path | None = None) -> tuple[Tensor, Tensor]:
     )
 
 
-def origin(root: str | Path | None = None) -> str:
+def origin() -> str:
     """Return where the data lies and where it came from, as text for a message."""
-    folder = _folder(root)
+    folder = default_root()
     note = folder / "FashionMNIST" / "source.txt"
     return (
         f"{paths.relative(folder)}, from {note.read_text(encoding='utf-8').strip()}"
@@ -102,12 +106,12 @@ def origin(root: str | Path | None = None) -> str:
     )
 
 
-def require_images(images: Tensor, side: int = 28) -> None:
-    """Raise a ValueError unless `images` are uint8 (N, `side`, `side`): values of 0 to 1 would look almost black."""
-    if images.dtype != torch.uint8 or images.shape[1:] != (side, side) or images.ndim != 3:
+def require_images(images: Tensor) -> None:
+    """Raise a ValueError unless `images` are uint8 (N, 28, 28): values of 0 to 1 would look almost black."""
+    if images.dtype != torch.uint8 or images.shape[1:] != (28, 28):
         raise ValueError(
             f"images are {str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}, but have to be uint8 "
-            f"(N, {side}, {side}), 0 black to 255 white; for ToTensor's x that is (255 * x).round().byte().squeeze(1)."
+            f"(N, 28, 28), 0 black to 255 white; for ToTensor's x that is (255 * x).round().byte().squeeze(1)."
         )
 
 
@@ -116,12 +120,12 @@ def normalise(images: Tensor) -> Tensor:
     return (images.float() / 255 - MEAN) / STD
 
 
-def training_split(train_images: int, validation_images: int, total: int = 60_000) -> tuple[Tensor, Tensor]:
+def training_split(train_images: int, validation_images: int) -> tuple[Tensor, Tensor]:
     """Return the indices of training and validation images within the training set: two disjoint int64 vectors.
 
     The split is the same for every run: a permutation of all images with a fixed seed, validation images first.
     """
-    order = torch.randperm(total, generator=torch.Generator().manual_seed(2017))
+    order = torch.randperm(TRAIN_IMAGES, generator=torch.Generator().manual_seed(2017))
     return order[validation_images : validation_images + train_images], order[:validation_images]
 
 

@@ -4,7 +4,7 @@
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
@@ -108,9 +108,7 @@ def format_results(loss: float, correct: list[int], total: list[int]) -> str:
     return "\n".join([*lines, "", f"Test Accuracy (Overall): {overall:.2f}% ({sum(correct)}/{sum(total)})"])
 
 
-def is_summary_row(ours: Any, theirs: Any) -> bool:  # noqa: ANN401, a row of torchsummary or of SUMMARY
+def is_summary_row(ours: printed.SummaryRow, theirs: printed.SummaryRow) -> bool:
     """Return whether a row of a summary is the homework's: module, output shape and parameters, underscores aside."""
-    left, right = (
-        (row.index, row.type.replace("_", ""), list(row.output_shape), row.parameters) for row in (ours, theirs)
-    )
+    left, right = ((row.index, row.type.replace("_", ""), row.output_shape, row.parameters) for row in (ours, theirs))
     return left == right

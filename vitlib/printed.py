@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9, "t": 10**12}
-LIMIT = 10**18  # of a number in a report: larger ones are slips of the keyboard
+LIMIT = 10**18  # of a number in a report: larger ones are typing errors
 
 _DIGITS = (  # thousands separated alike, or not at all
     r"(?:[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?|[1-9]\d{0,2}(?:[ '’_]\d{3})+|[1-9]\d{0,2}(?:\.\d{3}){2,}"

@@ -138,7 +138,7 @@ class Run:
         Raises:
             ValueError: the images have another type, as float images of 0 to 1 do, or another shape.
         """
-        data.require_images(images, self.config.model.image_size)
+        data.require_images(images)
         with torch.inference_mode():
             return self.model(data.normalise(images).unsqueeze(1))
 
@@ -281,5 +281,9 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file, whole or not at all."""
     scratch = path.with_name(f"{path.name}.part")
-    scratch.write_bytes(content)
-    scratch.replace(path)
+    try:
+        scratch.write_bytes(content)
+        scratch.replace(path)
+    except OSError:
+        scratch.unlink(missing_ok=True)
+        raise

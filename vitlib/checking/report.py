@@ -1,12 +1,10 @@
-"""The check of a homework as text, as JSON, and of many as a table."""
+"""The check of a homework: as text, and its wrong claims as rows of a table."""
 
 import html
 import re
 import textwrap
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict
-from typing import Any
 
 from vitlib.checking import counts, hand_counts, results
 from vitlib.checking.claims import Claim, Verdict
@@ -14,6 +12,7 @@ from vitlib.config import ViTConfig
 from vitlib.homework import Homework
 
 ORDER = (Verdict.WRONG, Verdict.CONVENTION, Verdict.UNCHECKED, Verdict.RIGHT)
+WIDTH = 100  # characters of a line
 
 
 def check(homework: Homework) -> list[Claim]:
@@ -37,7 +36,7 @@ def summary(claims: Iterable[Claim]) -> str:
     return ", ".join(f"{number[verdict]} {verdict}" for verdict in ORDER if number[verdict]) or "no claims"
 
 
-def text(claims: list[Claim], width: int = 100) -> str:
+def text(claims: list[Claim]) -> str:
     """Return the verdicts as lines: what is wrong first, with the reasons, and last what is right, by name."""
     lines = []
     for verdict in ORDER[:-1]:
@@ -45,14 +44,14 @@ def text(claims: list[Claim], width: int = 100) -> str:
         lines += ["", verdict.capitalize()] if chosen else []
         for claim in chosen:
             exact = f", exact: {claim.exact}" if claim.exact else ""
-            lines += _wrapped(f"{claim.where}, {claim.name}: {claim.value}{exact}", width, 2)
+            lines += _wrapped(f"{claim.where}, {claim.name}: {claim.value}{exact}", 2)
             for i, why in enumerate(claim.why):
-                lines += _wrapped(f"{'or ' if i else ''}{why}", width, 4)
+                lines += _wrapped(f"{'or ' if i else ''}{why}", 4)
     right = [claim for claim in claims if claim.verdict is Verdict.RIGHT]
     lines += ["", "Right"] if right else []
     for where in dict.fromkeys(claim.where for claim in right):
-        lines += _wrapped(f"{where}: {'; '.join(claim.name for claim in right if claim.where == where)}", width, 2)
-    lines += [line for claim in right for why in claim.why for line in _wrapped(f"{claim.name}: {why}", width, 2)]
+        lines += _wrapped(f"{where}: {'; '.join(claim.name for claim in right if claim.where == where)}", 2)
+    lines += [line for claim in right for why in claim.why for line in _wrapped(f"{claim.name}: {why}", 2)]
     return printable("\n".join(lines).strip("\n"))
 
 
@@ -79,10 +78,5 @@ def _escaped(cell: str) -> str:
     return re.sub(r"([\\`*_|$\[\]{}])", r"\\\1", html.escape(cell, quote=False))
 
 
-def _wrapped(sentence: str, width: int, indent: int) -> list[str]:
-    return textwrap.wrap(sentence, width, initial_indent=" " * indent, subsequent_indent=" " * (indent + 4))
-
-
-def as_json(claims: Iterable[Claim]) -> list[dict[str, Any]]:
-    """Return the claims as JSON holds them."""
-    return [asdict(claim) for claim in claims]
+def _wrapped(sentence: str, indent: int) -> list[str]:
+    return textwrap.wrap(sentence, WIDTH, initial_indent=" " * indent, subsequent_indent=" " * (indent + 4))

@@ -1,4 +1,4 @@
-"""By what a count can differ from the exact one: conventions of tools and people, and known slips.
+"""How a count can differ from the exact one: conventions of tools and people, and known slips.
 
 Each term is written once, as sums of products of the network's dimensions, like the derivation in `vitlib.cost` that it
 changes. So it holds for any network, and the reader's browser computes with the same data. What a tool adds and misses
@@ -225,12 +225,13 @@ def _matmul_slips(counts: dict[str, Sum]) -> Iterable[Term]:
 
 
 def _parameter_conventions(counts: dict[str, Sum], share_norm: bool) -> Iterable[Term]:
-    missed = Term("misses the class token and the positions", _without(counts, EMBEDDINGS), False, ("thop",))
-    yield missed if share_norm else Term(missed.text, missed.changes, False, ("thop", "torchsummary"))
+    missed_by = ("thop",) if share_norm else ("thop", "torchsummary")
+    missed = Term("misses the class token and the positions", _without(counts, EMBEDDINGS), False, missed_by)
+    yield missed
     if share_norm:
-        calls = Term("counts a shared LayerNorm at both calls", {"Norm 2": (("L", 2, "D"),)}, False)
-        yield Term("counts two LayerNorms a layer, or a shared one at both calls", calls.changes, False)
-        yield _tool("torchsummary", missed, calls)
+        twice = {"Norm 2": (("L", 2, "D"),)}
+        yield Term("counts two LayerNorms a layer, or a shared one at both calls", twice, False)
+        yield _tool("torchsummary", missed, Term("counts a shared LayerNorm at both calls", twice, False))
     else:
         yield Term("counts one LayerNorm a layer, applied twice", _without(counts, ["Norm 2"]), False)
     yield Term("misses the projections of nn.MultiheadAttention", _without(counts, (*PROJECTIONS, OUTPUT)), False)
@@ -241,22 +242,7 @@ def _parameter_slips(counts: dict[str, Sum]) -> Iterable[Term]:
     for row in (*LINEAR, *NORMS, *EMBEDDINGS):
         if counts[row]:
             yield Term(f"misses {NAMES[row]}", _without(counts, [row]))
-    for rows, text in (
-        *(((row,), NAMES[row]) for row in LINEAR),
-        (LINEAR, "all linear layers"),
-        (PROJECTIONS, "query, key and value"),
-        (("MLP, first layer", "MLP, second layer"), "both layers of the MLP"),
-    ):
-        noun = "biases" if len(rows) > 1 else "bias"
-        yield Term(f"misses the {noun} of {text}", {row: _times(-1, (counts[row][1],)) for row in rows})
-    for row, width in (
-        ("Patch projection", ("P", "P", "C")),
-        ("Head", ("D",)),
-        ("MLP, first layer", ("L", "D")),
-        ("MLP, second layer", ("L", "F")),
-    ):
-        bias = add((width,), _times(-1, (counts[row][1],)))
-        yield Term(f"gives the bias of {NAMES[row]} the length of its input", {row: bias})
+    yield from _bias_slips(counts)
     yield Term("counts one of query, key and value, not three", _without(counts, ["Key", "Value"]))
     one_bias = {row: add(_times(-1, (counts[row][1],))) for row in ("Key", "Value")}
     yield Term("counts one bias for query, key and value, not three", one_bias)
@@ -284,6 +270,25 @@ def _parameter_slips(counts: dict[str, Sum]) -> Iterable[Term]:
     yield Term("misses the position of the class token", {"Positions": ((-1, "D"),)})
     yield Term("counts one position too many", {"Positions": (("D",),)})
     yield Term("uses P pixels a patch, not P times P", _swapped(counts, "Patch projection", "P", 1))
+
+
+def _bias_slips(counts: dict[str, Sum]) -> Iterable[Term]:
+    for rows, text in (
+        *(((row,), NAMES[row]) for row in LINEAR),
+        (LINEAR, "all linear layers"),
+        (PROJECTIONS, "query, key and value"),
+        (("MLP, first layer", "MLP, second layer"), "both layers of the MLP"),
+    ):
+        noun = "biases" if len(rows) > 1 else "bias"
+        yield Term(f"misses the {noun} of {text}", {row: _times(-1, (counts[row][1],)) for row in rows})
+    for row, width in (
+        ("Patch projection", ("P", "P", "C")),
+        ("Head", ("D",)),
+        ("MLP, first layer", ("L", "D")),
+        ("MLP, second layer", ("L", "F")),
+    ):
+        bias = add((width,), _times(-1, (counts[row][1],)))
+        yield Term(f"gives the bias of {NAMES[row]} the length of its input", {row: bias})
 
 
 def _embedding_slips(counts: dict[str, Sum]) -> Iterable[Term]:

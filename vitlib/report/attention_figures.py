@@ -31,9 +31,9 @@ def plot_similarity(similarity: Tensor) -> Figure:
     return figure
 
 
-def plot_deletion(counts: Sequence[int], curves: Mapping[str, Sequence[float]], *, ax: Axes | None = None) -> Axes:
+def plot_deletion(counts: Sequence[int], curves: Mapping[str, Sequence[float]]) -> Axes:
     """Draw the accuracy (0 to 1) against the number of blanked patches, one curve for each named order."""
-    ax = ax or plt.subplots(figsize=(WIDTH, 3.6))[1]
+    ax = plt.subplots(figsize=(WIDTH, 3.6))[1]
     looks = zip((BLUE, GREEN, ORANGE, GREY, "black"), ("o", "s", "^", "v", "D"), strict=True)
     for (name, accuracies), (colour, marker) in zip(curves.items(), looks, strict=False):
         ax.plot(counts, [100 * a for a in accuracies], marker=marker, markersize=4, color=colour, label=name)

@@ -3,15 +3,14 @@
 The script receives the formulas as data from `vitlib.cost`, so the page and the library cannot disagree.
 """
 
-import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from IPython.display import HTML
 
 from vitlib import cost
 from vitlib.config import ViTConfig
+from vitlib.report import output
 
 # setting, label, symbol and unit, the slider's lowest and highest value, and which setting limits where it stops
 DIALS: tuple[tuple[str, str, str, int, int, dict[str, str]], ...] = (
@@ -71,8 +70,7 @@ def calculator() -> HTML:
             for name, (config, published) in PRESETS.items()
         ],
     }
-    template = (Path(__file__).parent / "calculator.html").read_text(encoding="utf-8")
-    return HTML(template.replace("__DATA__", json.dumps(inputs, sort_keys=True).replace("</", "<\\/")))
+    return output.page_part("calculator", inputs)
 
 
 def _formulas(share_norm: bool) -> list[dict[str, Any]]:

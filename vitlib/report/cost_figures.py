@@ -12,17 +12,14 @@ from vitlib.report.output import BLUE, GREEN, ORANGE, WIDTH, attach_csv
 def plot_share(
     curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     marks: Sequence[tuple[float, float, str]],
-    *,
-    ax: Axes | None = None,
 ) -> Axes:
     """Draw a share of the MACs against the number of tokens, on a logarithmic axis.
 
     Args:
         curves: by name the numbers of tokens and the shares, 0 to 1.
         marks: points to label: tokens, share, text.
-        ax: where to draw; a new figure by default.
     """
-    ax = ax or plt.subplots(figsize=(WIDTH, 3.2))[1]
+    ax = plt.subplots(figsize=(WIDTH, 3.2))[1]
     for (name, (tokens, share)), color in zip(curves.items(), (BLUE, ORANGE, GREEN), strict=False):
         ax.plot(tokens, share, color=color, label=name)
     for x, y, text in marks:

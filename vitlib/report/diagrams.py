@@ -50,14 +50,16 @@ def network_steps(config: ViTConfig) -> list[Step]:
     """Return the steps from an image to its logits; their parameters are all of the network's."""
     D, N, M = config.embed_dim, config.num_tokens, config.num_patches
     layer = cost.encoder_layer(config).parameters
+    counts = cost.model(config)
+    added = counts["Class token"].parameters + counts["Positions"].parameters
     return [
         Step("cut into patches", f"{M} × {config.patch_dim}"),
-        Step("linear layer", f"{M} × {D}", D * (config.patch_dim + 1)),
-        Step("+ class token, + positions", f"{N} × {D}", D * (N + 1)),
+        Step("linear layer", f"{M} × {D}", counts["Patch projection"].parameters),
+        Step("+ class token, + positions", f"{N} × {D}", added),
         *(Step(f"encoder layer {i + 1}", f"{N} × {D}", layer, "box strong") for i in range(config.depth)),
         Step("take the class token", f"{D}"),
-        Step("LayerNorm", f"{D}", 2 * D),
-        Step("linear layer", f"{config.num_classes}", config.num_classes * (D + 1)),
+        Step("LayerNorm", f"{D}", counts["Final norm"].parameters),
+        Step("linear layer", f"{config.num_classes}", counts["Head"].parameters),
     ]
 
 
@@ -65,16 +67,18 @@ def layer_steps(config: ViTConfig) -> list[Step]:
     """Return the steps of one encoder layer, in the order of the computation."""
     D, N, H, F = config.embed_dim, config.num_tokens, config.num_heads, config.hidden_dim
     tokens = f"{N} × {D}"
+    counts = cost.encoder_layer(config)
+    projections = sum(counts[name].parameters for name in ("Query", "Key", "Value"))
     return [
-        Step("LayerNorm", tokens, 2 * D, "box norm"),
-        Step("query|key|value", f"{H} heads, {N} × {D // H}", 3 * D * (D + 1)),
+        Step("LayerNorm", tokens, counts["Norm 1"].parameters, "box norm"),
+        Step("query|key|value", f"{H} heads, {N} × {D // H}", projections),
         Step("attention", f"{H} heads, {N} × {D // H}"),
-        Step("output", tokens, D * (D + 1)),
+        Step("output", tokens, counts["Output projection"].parameters),
         Step("+", tokens),
-        Step("the same LayerNorm", tokens, 0, "box norm"),
-        Step("linear layer", f"{N} × {F}", F * (D + 1)),
+        Step("the same LayerNorm", tokens, counts["Norm 2"].parameters, "box norm"),
+        Step("linear layer", f"{N} × {F}", counts["MLP, first layer"].parameters),
         Step("GELU", f"{N} × {F}"),
-        Step("linear layer", tokens, D * (F + 1)),
+        Step("linear layer", tokens, counts["MLP, second layer"].parameters),
         Step("+", tokens),
     ]
 

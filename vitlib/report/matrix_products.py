@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from vitlib.config import require
-from vitlib.report.output import Output
+from vitlib.report.output import Output, to_csv
 
 WIDTH = 326  # pixels of a picture, which a phone has
 GUTTER, SLOT, STACK, SIGN = 28, 44, 12, 14  # pixels: left of a matrix, the least for it, right of it, and for × or =
@@ -83,9 +83,9 @@ class MatrixProduct:
         rows, inner, columns = self.sizes_of_sides
         head = ["left", "right", "product", "copies", "rows", "inner", "columns", "MACs"]
         numbers = [*self.names, self.copies, rows, inner, columns, self.macs]
-        csv = "\n".join(",".join(map(str, line)) for line in (head, numbers)) + "\n"
         lines = "".join(f"<p>{line}</p>" for line in self.formulas())
-        return Output("text/html", f'<div class="product">{draw(self)}<div>{lines}</div></div>', csv)
+        html = f'<div class="product">{draw(self)}<div>{lines}</div></div>'
+        return Output("text/html", html, to_csv(head, [numbers]))
 
     def _repr_mimebundle_(self, **options: object) -> Any:  # noqa: ANN401
         return self._output._repr_mimebundle_(**options)

@@ -7,17 +7,19 @@ readers can tell apart (Okabe and Ito, 2008), vector graphics, no wider than a p
 import ast
 import csv
 import inspect
+import json
 import re
 import textwrap
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from io import BytesIO, StringIO
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 from IPython.core.interactiveshell import InteractiveShell
-from IPython.display import Markdown
+from IPython.display import HTML, Markdown
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib_inline.backend_inline import set_matplotlib_formats
@@ -115,6 +117,20 @@ def table(head: Sequence[str], rows: Iterable[Row], left: int = 1) -> Output:
     rule = "|" + "|".join(":---" if i < left else "---:" for i in range(len(head))) + "|"
     first, *others = ["| " + " | ".join(row) + " |" for row in [head, *cells]]
     return Output("text/markdown", "\n".join([first, rule, *others]), to_csv(head, rows))
+
+
+def file(name: str) -> str:
+    """Return the text of a file of this package."""
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
+
+
+def page_part(name: str, inputs: Mapping[str, Any], **parts: str) -> HTML:
+    """Return an HTML file of this package with `inputs` as JSON in place of ``__DATA__``, and each part of its name."""
+    markup = file(f"{name}.html")
+    data = json.dumps(inputs, sort_keys=True, ensure_ascii=False).replace("</", "<\\/")
+    for place, content in {"DATA": data, **parts}.items():
+        markup = markup.replace(f"__{place}__", content)
+    return HTML(markup)
 
 
 def source(code: Callable[..., Any], *methods: str) -> Markdown:

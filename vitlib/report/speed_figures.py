@@ -11,10 +11,10 @@ from vitlib.report.output import BLUE, GREY, WIDTH, attach_csv, legend_above, na
 from vitlib.report.speed_results import Speed
 
 
-def plot_throughput(speeds: Iterable[Speed], *, ax: Axes | None = None) -> Axes:
+def plot_throughput(speeds: Iterable[Speed]) -> Axes:
     """Draw for each model the median images/s in usual loop (grey) and in ours (blue), labelled."""
     rows = [(speed.model, statistics.median(speed.usual), statistics.median(speed.ours)) for speed in speeds]
-    ax = ax or plt.subplots(figsize=(WIDTH, 0.56 * len(rows) + 1.1))[1]
+    ax = plt.subplots(figsize=(WIDTH, 0.56 * len(rows) + 1.1))[1]
     for i, (_, usual, ours) in enumerate(reversed(rows)):
         for offset, value, colour, label in ((0.2, usual, GREY, "usual loop"), (-0.2, ours, BLUE, "our loop")):
             ax.barh(i + offset, value, height=0.38, color=colour, label=label if i == 0 else None)

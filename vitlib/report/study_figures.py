@@ -37,9 +37,9 @@ def loss_by_accuracy(groups: Sequence[Runs], reported: tuple[float, float], alt:
     return interactive_scatter(ax, marks, alt)
 
 
-def plot_path(series: Mapping[str, Sequence[Runs]], *, ax: Axes | None = None) -> Axes:
+def plot_path(series: Mapping[str, Sequence[Runs]]) -> Axes:
     """Draw validation accuracy against epochs, a line a series: the mean of a dot's runs, and their range as a bar."""
-    ax = ax or plt.subplots(figsize=(WIDTH, 3.7))[1]
+    ax = plt.subplots(figsize=(WIDTH, 3.7))[1]
     looks = zip((GREY, ORANGE, BLUE, GREEN), ("o", "s", "D", "^"), strict=True)
     rows = []
     for (name, groups), (colour, marker) in zip(series.items(), looks, strict=False):

@@ -55,14 +55,13 @@ def compare(correct: Sequence[int], total: Sequence[int]) -> tuple[list[dict[str
     return classes, {"name": "All classes", "ours": ours, "reported": reported}
 
 
-def plot_per_class(rows: Sequence[dict[str, Any]], *, ax: Axes | None = None) -> Axes:
+def plot_per_class(rows: Sequence[dict[str, Any]]) -> Axes:
     """Draw accuracy (a dot) with its 95 % interval (a line) by class, ours below the homework's.
 
     Args:
         rows: per class ``name``, and ``ours`` and ``reported`` as (share, low, high), 0 to 1.
-        ax: where to draw; a new figure by default.
     """
-    ax = ax or plt.subplots(figsize=(WIDTH, 3.8))[1]
+    ax = plt.subplots(figsize=(WIDTH, 3.8))[1]
     heights = range(len(rows) - 1, -1, -1)
     for offset, key, label, colour in ((0.14, "reported", "homework", GREY), (-0.14, "ours", "this report", BLUE)):
         shares, lows, highs = (100 * np.array(values) for values in zip(*(row[key] for row in rows), strict=True))
@@ -104,14 +103,13 @@ def confusion(counts: Tensor) -> Output:
     return Output("text/html", html, to_csv(head, ([CLASSES[i], *counts[i].tolist()] for i in Y)))
 
 
-def plot_reliability(rows: Sequence[tuple[float, float, int]], *, ax: Axes | None = None) -> Axes:
+def plot_reliability(rows: Sequence[tuple[float, float, int]]) -> Axes:
     """Draw accuracy against confidence, one dot per bin, its size by its images, and the line of perfect calibration.
 
     Args:
         rows: mean confidence and accuracy, 0 to 1, and images of each bin, as of `Evaluation.calibration`.
-        ax: where to draw; a new figure by default.
     """
-    ax = ax or plt.subplots(figsize=(WIDTH, 3.4))[1]
+    ax = plt.subplots(figsize=(WIDTH, 3.4))[1]
     ax.plot([0, 100], [0, 100], color=GREY, linestyle="--", linewidth=1.2)
     most = max(images for *_, images in rows)
     for confidence, accuracy, images in rows:

@@ -5,10 +5,8 @@ weights, because a float16 spends five of its bits on the exponent.
 """
 
 import copy
-import json
 from base64 import b85encode
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +17,7 @@ from vitlib import cost, data
 from vitlib.config import ViTConfig
 from vitlib.evaluate import Evaluation
 from vitlib.model import ViT
+from vitlib.report import output
 from vitlib.runs import Run
 
 LARGEST = 2**15 - 1  # of a 16-bit integer
@@ -188,14 +187,5 @@ def page(run: Run, images: Tensor, samples: list[Sample]) -> HTML:
         "macs": cost.model(config).macs,
     }
     pixels = images[[sample.index for sample in samples]].numpy().tobytes()
-    folder = Path(__file__).parent
-    markup = (folder / "try_it.html").read_text(encoding="utf-8")
-    for name, content in (
-        ("__DATA__", json.dumps(inputs, sort_keys=True, ensure_ascii=False).replace("</", "<\\/")),
-        ("__VIT__", (folder / "vit.js").read_text(encoding="utf-8")),
-        ("__PAGE__", (folder / "try_it.js").read_text(encoding="utf-8")),
-        ("__PIXELS__", _text(pixels)),
-        ("__WEIGHTS__", _text(weights)),
-    ):
-        markup = markup.replace(name, content)
-    return HTML(markup)
+    scripts = {"VIT": output.file("vit.js"), "PAGE": output.file("try_it.js")}
+    return output.page_part("try_it", inputs, **scripts, PIXELS=_text(pixels), WEIGHTS=_text(weights))

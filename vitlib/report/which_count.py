@@ -4,9 +4,7 @@ The script receives the terms as data from `vitlib.counting.terms`. What they ch
 Python code chooses and merges them, once for all networks.
 """
 
-import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from IPython.display import HTML
@@ -15,6 +13,7 @@ from vitlib.config import ViTConfig
 from vitlib.counting import terms
 from vitlib.counting.search import Target
 from vitlib.counting.terms import Term
+from vitlib.report import output
 
 NAMES = {"macs": "MACs", "parameters": "Parameters"}
 
@@ -29,14 +28,7 @@ def which_count(number: int) -> HTML:
         "start": f"{number:,}",
         "targets": {name: _targets(share_norm) for name, share_norm in (("shared", True), ("separate", False))},
     }
-    folder = Path(__file__).parent
-    markup = (folder / "which_count.html").read_text(encoding="utf-8")
-    for name, content in (
-        ("__DATA__", json.dumps(inputs, sort_keys=True, ensure_ascii=False).replace("</", "<\\/")),
-        ("__SEARCH__", (folder / "which_count.js").read_text(encoding="utf-8")),
-    ):
-        markup = markup.replace(name, content)
-    return HTML(markup)
+    return output.page_part("which_count", inputs, SEARCH=output.file("which_count.js"))
 
 
 def _targets(share_norm: bool) -> list[dict[str, Any]]:

@@ -74,7 +74,7 @@ def results_of(run: runs.Run) -> dict[str, Any]:
         "validation_loss": last["validation_loss"],
         "seconds": round(run.manifest["training_seconds"] / start.get("seeds_at_once", 1), 2),  # its share
         "device": start["device"],
-        "device_kind": start.get("device_kind", "cpu"),  # runs that do not name it were all trained on a CPU
+        "device_kind": start["device_kind"],
     }
     if "loss" in run.metrics:
         correct = run.metrics["correct"]
@@ -86,18 +86,12 @@ def results_of(run: runs.Run) -> dict[str, Any]:
 
 def write(table: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
     """Write a table completely or not at all."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(name, row.get(name)) for name in columns] for row in rows)
     table.parent.mkdir(parents=True, exist_ok=True)
-    scratch = table.with_suffix(".part")
-    try:
-        with scratch.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(columns)
-            for row in rows:
-                writer.writerow([_cell(name, row.get(name)) for name in columns])
-        scratch.replace(table)
-    except OSError:
-        scratch.unlink(missing_ok=True)
-        raise
+    runs.write_bytes(table, text.getvalue().encode())
 
 
 def _cell(name: str, value: Any) -> str:  # noqa: ANN401

@@ -28,7 +28,7 @@ from vitlib.training.objective import compute_type
 from vitlib.training.progress import Progress, in_notebook
 
 DEVICES = ("auto", "cpu", "cuda")
-TESTS = ("never", "last", "every")  # when the test set is read, by how often
+TESTS = ("never", "last", "every")  # how often the test set is read, rarest first
 CHECKPOINT_SECONDS = 5.0  # between checkpoints, at least: on a GPU an epoch takes less, and a checkpoint half of that
 
 
