@@ -106,7 +106,7 @@ $(judges):
 		axe-core@4.14.1 lighthouse@12.8.2 && touch $@
 
 test-browser: .venv/installed $(judges)
-	@pytest -q -rs -n 2 -m "browser and not performance" tests
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} pytest -q -rs -n 2 -m "browser and not performance" tests
 
 # on an idle machine: Lighthouse's score of each page's speed depends on it
 performance: .venv/installed $(judges)
@@ -147,7 +147,7 @@ study: .venv-studies/installed data
 test-cluster: .venv/installed
 	@$(python) -c 'from tests.slurm import missing; exit(missing())'
 	@$(MAKE) .venv-studies/installed data
-	@pytest -q -m cluster tests/test_cluster.py
+	@pytest -q -m cluster tests
 
 # the packages that the benchmarks compare with
 .venv/benchmarks: requirements-benchmarks.txt | .venv/installed

@@ -116,7 +116,7 @@ def test_a_page_without_one_of_its_figures_is_refused(tmp_path):
     assert list(report.missing_figures(page)) == [cell["metadata"]["mystnb"]["figure"]["name"]]
 
 
-def test_what_a_cell_writes_to_stderr_is_printed_and_not_kept(tmp_path):
+def test_what_a_cell_writes_to_stderr_is_printed_and_not_kept():
     warning = {"output_type": "stream", "name": "stderr", "text": ["/home/me is not writable\n"]}
     printed = {"output_type": "stream", "name": "stdout", "text": ["1\n"]}
     page, sent = {"cells": [{"metadata": {}, "outputs": [warning, printed]}, {"metadata": {}}]}, []
