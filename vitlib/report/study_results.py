@@ -33,6 +33,11 @@ class Runs:
         return Summary(tuple(100 * row["validation_accuracy"] for row in self.rows))
 
     @property
+    def validation_loss(self) -> Summary:
+        """Mean cross-entropy on the validation images, in nats."""
+        return Summary(tuple(row["validation_loss"] for row in self.rows))
+
+    @property
     def test(self) -> Summary:
         """Accuracy on the test images, in per cent."""
         return Summary(tuple(percent(row["test_correct"]) for row in self.rows))
