@@ -105,10 +105,13 @@ def merge(name: str, found: pack.Pack) -> None:
             raise UserError(f"The study {name} asks for no run {which}, with the settings {row['digest']} of the pack.")
         if row["digest"] not in known and row["device"] != about.device:
             raise UserError(f"{name}: {which} was trained on {row['device']}, but the pack was made on {about.device}.")
-    for table, mine in ((theirs.table, ours.table), (theirs.epochs_table, ours.epochs_table)):
+    for table, mine, columns in (
+        (theirs.table, ours.table, ours.columns),
+        (theirs.epochs_table, ours.epochs_table, ours.epoch_columns),
+    ):
         if table.is_file() and mine.is_file():
             rows = [*tables.read(mine), *(row for row in tables.read(table) if row["digest"] not in known)]
-            tables.write(table, [*rows[0]], rows)
+            tables.write(table, columns, rows)
     theirs.gather()
     (STAGE / "studies" / source.name).unlink()
 

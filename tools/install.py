@@ -1,9 +1,9 @@
 """Install packages into the environment whose Python runs this: .venv/bin/python -I tools/install.py [FILE].
 
 Without a FILE it installs the project and requirements.txt, with uv, or with pip where uv cannot be used; both check
-every file against its hash and build nothing. With a FILE it installs that, by pip. Of pip's
-settings, only those for reaching packages apply: index, proxy, certificates. All others, such as PIP_USER or a
-constraint, would change what is installed.
+every file against its hash and build nothing. With a FILE it installs that, by pip. Of pip's settings, only those for
+reaching packages apply: index, proxy, certificates. All others, such as PIP_USER or a constraint, would change what is
+installed.
 """
 
 import ast
