@@ -5,6 +5,7 @@ import io
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tarfile
@@ -293,6 +294,15 @@ def test_a_process_that_takes_too_long_is_ended_with_what_it_started(tmp_path):
     began = time.monotonic()
     assert process.wait(1)[0] == "stopped"
     assert time.monotonic() - began < 9
+
+
+def test_a_process_is_interrupted_before_it_is_killed(tmp_path):
+    code = "import time\ntry:\n    time.sleep(60)\nfinally:\n    print('kept')"
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell has it for what runs in the background
+    process = gpu.Process(SimpleNamespace(work=tmp_path, smoke=True), "slow", ["-c", code])
+    signal.signal(signal.SIGINT, before)
+    assert process.wait(3)[0] == "stopped"
+    assert "kept" in process.log.read_text(encoding="utf-8")
 
 
 def test_without_a_gpu_only_small_sizes_run(tmp_path, monkeypatch):

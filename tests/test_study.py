@@ -601,7 +601,9 @@ def test_options_that_snakemake_does_not_know_get_one_sentence(make_study):
 @pytest.mark.cluster
 def test_an_interrupted_study_ends_its_jobs_and_can_go_on(make_study):
     made = make_study(HEAD.replace("epochs: 2", "epochs: 20000"))
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell has it for what runs in the background
     running = start("run", made.path, "--cores", "1")
+    signal.signal(signal.SIGINT, before)
     folder = made.folder(made.variants["homework"])
     wait_until(lambda: any(folder.glob("*.partial/checkpoint-*")), "a job trains", 300)
     second = finish(start("run", made.path, "--cores", "1"))

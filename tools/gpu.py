@@ -153,7 +153,7 @@ class Process:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
+                preexec_fn=_prepare,
             )
 
     def wait(self, seconds: float) -> tuple[str, float]:
@@ -183,7 +183,9 @@ class Process:
         return next((line.strip("= ")[:200] for line in reversed(lines) if line.strip()), "no output")
 
 
-def _end_with_parent() -> None:
+def _prepare() -> None:
+    """Let the new process be interrupted, and end it with its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell has it ignored for what runs in the background
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 

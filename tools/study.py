@@ -100,14 +100,15 @@ def run_snakemake(study: Study, jobs: Sequence[Job], options: Sequence[str], loc
     command = snakemake_command(study, jobs, options)
     log = study.work / "snakemake.log"
     print(f"  Snakemake's output: {paths.relative(log)}", flush=True)
+    for kind in (signal.SIGINT, signal.SIGTERM):  # in the background a shell has Ctrl-C ignored, for Snakemake too
+        signal.signal(kind, signal.default_int_handler)
     with log.open("a", encoding="utf-8") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=[lock], start_new_session=True
         )
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a terminated study ends its jobs, too
         try:
             watch(study, jobs, process)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # a terminated study ends its jobs, too
             os.killpg(process.pid, signal.SIGINT)
             process.wait()
             raise
