@@ -397,10 +397,10 @@ def test_axe_finds_nothing_in_any_state(opened, theme):
     for address in ("hidden=1.2", "step=5"):
         page.evaluate("address => { location.hash = address; }", address)
         page.wait_for_url(re.compile("layer="))
-        assert_axe_finds_nothing(page, "#try-it")
+        assert_axe_finds_nothing(page)
     for tab in ("draw", "load"):
         page.click(f"[data-tab={tab}]")
-        assert_axe_finds_nothing(page, "#try-it")
+        assert_axe_finds_nothing(page)
 
 
 @pytest.mark.browser
