@@ -444,6 +444,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="another folder for the results")
     options = parser.parse_args()
     device = torch.device(options.device)
+    if options.quick and not options.smoke and device.type == "cpu":
+        parser.error("--quick has sizes for a GPU: leave it out on a CPU")
     effort = " ".join(name for name in ("quick", "smoke") if getattr(options, name)) or device.type
     folder = options.out or (paths.ROOT / "build" / "benchmark-smoke" if options.smoke else measure.RESULTS)
     folder.mkdir(parents=True, exist_ok=True)

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from tests.test_figures import pictures
-from vitlib import ViT, ViTConfig
-from vitlib.evaluate import Evaluation, evaluate
+from vitlib import ViT, ViTConfig, data
+from vitlib.evaluate import BATCH, Evaluation, evaluate
 from vitlib.report import attention_figures, attention_maps
 
 
@@ -18,25 +18,32 @@ def uniform(*shape):
 
 def test_observed_rows_sum_to_one_for_every_layer_and_head(images):
     config = ViTConfig(depth=3, num_heads=2)
-    observed = torch.cat([*attention_maps.observe(ViT(config), images, batch_size=2)])
+    observed = torch.cat([*attention_maps.observe(ViT(config), images)])
     assert observed.shape == (5, 3, 2, config.num_tokens, config.num_tokens)
     torch.testing.assert_close(observed.sum(dim=-1), torch.ones_like(observed[..., 0]), rtol=0, atol=1e-12)
 
 
-def test_observing_does_not_depend_on_the_batch_size_or_change_the_model(images):
+def test_observing_does_not_depend_on_the_batch_size_or_change_the_model(images, monkeypatch):
     model = ViT(ViTConfig(depth=2, dropout=0.5)).train()
-    small, large = (torch.cat([*attention_maps.observe(model, images, size)]) for size in (2, 7))
+    large = torch.cat([*attention_maps.observe(model, images)])
+    monkeypatch.setitem(BATCH, "cpu", 2)
+    small = torch.cat([*attention_maps.observe(model, images)])
     torch.testing.assert_close(small, large, rtol=0, atol=1e-12)
     assert model.training
     assert next(model.parameters()).dtype == torch.float32
 
 
-def test_weights_times_values_are_the_layers_output():
-    layer = ViT(ViTConfig(depth=1, num_heads=2)).double().encoder[0].attention
-    x = torch.randn(3, 5, layer.value.in_features, dtype=torch.float64)
-    values = layer.value(x).unflatten(-1, (2, -1)).transpose(1, 2)
-    heads = (attention_maps.weights(layer, x) @ values).transpose(1, 2).flatten(2)
-    torch.testing.assert_close(layer.output(heads), layer(x), rtol=0, atol=1e-12)
+def test_observed_weights_times_values_are_the_layers_output(images):
+    network = ViT(ViTConfig(depth=1, num_heads=2)).double().eval()
+    layer, seen = network.encoder[0].attention, []
+    layer.register_forward_hook(lambda _, inputs, outputs: seen.extend([*inputs, outputs]))
+    (weights,) = attention_maps.observe(network, images)
+    with torch.inference_mode():
+        network(data.normalise(images).double().unsqueeze(1))
+        x, output = seen[-2:]
+        values = layer.value(x).unflatten(-1, (2, -1)).transpose(1, 2)
+        heads = (weights[:, 0] @ values).transpose(1, 2).flatten(2)
+        torch.testing.assert_close(layer.output(heads), output, rtol=0, atol=1e-12)
 
 
 def test_distances_by_hand():

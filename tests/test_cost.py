@@ -1,12 +1,10 @@
 import pytest
-import sympy
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitlib import ViT, ViTConfig, cost, homework
 from vitlib.counting import counters
-from vitlib.report.calculator import PRESETS
 
 
 @st.composite
@@ -28,7 +26,7 @@ def configs(draw):
 
 def derived_operations(config):
     """Return the derived rows that compute something, in the order of a forward pass."""
-    layer = [row for row in cost.encoder_layer(config).rows if row.flops]
+    layer = [row for row in cost.encoder_layer(config).rows if row.activations]
     network = cost.model(config)
     around = [network[name] for name in ("Patch projection", "Positions", "Final norm", "Head")]
     return [*around[:2], *layer * config.depth, *around[2:]]
@@ -84,45 +82,19 @@ def test_sympy_evaluates_each_count_to_the_same_number(config):
             assert count.expression.subs({s: values[s.name] for s in count.expression.free_symbols}) == count
 
 
-def test_a_layer_takes_2_n_d_times_6_d_plus_n_macs():
-    N, D, F = sympy.symbols("N D F", integer=True, positive=True)
-    layer = cost.encoder_layer(ViTConfig())
-    macs = sum(row.macs.expression for row in layer.rows)
-    assert sympy.expand(macs.subs(F, 4 * D) - 2 * N * D * (6 * D + N)) == 0
-
-
-def test_the_homeworks_hand_count_is_right():
-    derived = cost.encoder_layer(ViTConfig(share_norm=False))
-    two_norms = derived.merged(("Query", "Key", "Value"), "Q, K, V projections", "")
-    assert [row.macs for row in two_norms.rows if row.macs] == [row.count.exact for row in homework.LAYER_MACS_ROWS]
-    assert two_norms.macs == derived.macs == homework.LAYER_MACS == 2_777_600
-    counted = [row.parameters for row in two_norms.rows if row.parameters]
-    assert counted == [row.count.exact for row in homework.LAYER_PARAMETER_ROWS]
-    assert two_norms.parameters == derived.parameters == homework.LAYER_PARAMETERS == 49_984
-
-
-def test_the_tools_print_the_homeworks_numbers():
-    config = ViTConfig()
-    assert counters.thop_profile(config) == (homework.THOP_MACS, homework.THOP_PARAMETERS) == (9983872.0, 201290.0)
-    rows, total = counters.summary(config)
-    assert all(homework.is_summary_row(ours, theirs) for ours, theirs in zip(rows, homework.SUMMARY, strict=True))
-    assert (len(rows), total) == (63, 201_802)
+def test_the_homeworks_counts_are_right():
+    by_hand = cost.encoder_layer(ViTConfig(share_norm=False))
+    assert (by_hand.macs, by_hand.parameters) == (2_777_600, 49_984) == (homework.LAYER_MACS, homework.LAYER_PARAMETERS)
+    assert counters.thop_profile(ViTConfig()) == (9_983_872, 201_290) == (homework.THOP_MACS, homework.THOP_PARAMETERS)
 
 
 def test_heads_change_no_count():
     assert len({(t.macs, t.parameters) for t in (cost.model(ViTConfig(num_heads=h)) for h in (1, 2, 4, 8, 64))}) == 1
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if name != "This homework"])
-def test_known_networks_have_their_published_parameters(name):
-    config, published = PRESETS[name]
-    assert cost.model(config).parameters == published
-
-
-def test_a_count_shows_symbols_powers_and_values():
-    row = cost.encoder_layer(ViTConfig()).merged(("Query", "Key", "Value"), "Q, K, V", "")["Q, K, V"]
+def test_a_count_shows_symbols_and_powers():
+    row = cost.encoder_layer(ViTConfig()).merged(("Query", "Key", "Value"), "Q, K, V")["Q, K, V"]
     assert row.symbols == r"3 \, N D^{2}"
-    assert row.factors == r"3 \times 50 \times 64 \times 64"
     assert row.parameters.symbols == r"3 \, D^{2} + 3 \, D"
     assert cost.encoder_layer(ViTConfig())["Softmax"].symbols == "0"
 

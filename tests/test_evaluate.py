@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vitlib import ViT, ViTConfig, homework, load_run, paths
-from vitlib.evaluate import Evaluation, evaluate, wilson_interval
+from vitlib.evaluate import BATCH, Evaluation, evaluate, wilson_interval
 from vitlib.report import attention_maps, training_figures
 
 
@@ -17,10 +17,12 @@ def test_counts_and_loss_by_hand():
     assert result.confusion.tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 1]]
 
 
-def test_loss_does_not_depend_on_batches_or_threads(test_set):
+def test_loss_does_not_depend_on_batches_or_threads(test_set, monkeypatch):
     images, labels = (part[:300] for part in test_set)
-    model = ViT(ViTConfig(depth=1))
-    losses = [evaluate(model, images, labels, batch_size).loss for batch_size in (7, 300)]
+    model, losses = ViT(ViTConfig(depth=1)), []
+    for batch_size in (7, 300):
+        monkeypatch.setitem(BATCH, "cpu", batch_size)
+        losses.append(evaluate(model, images, labels).loss)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     losses.append(evaluate(model, images, labels).loss)
@@ -115,6 +117,6 @@ def answers(rows):
 def test_calibration_by_hand():
     # 3 images at 0.9 for the right class, 1 at 0.9 for the wrong one, 2 at 0.6 for the right one
     result = answers([(0.9, 3), (0.1, 1), (0.6, 2)])
-    rows = result.calibration(bins=10)
+    rows = result.calibration()
     assert rows == [(pytest.approx(0.6), 1.0, 2), (pytest.approx(0.9), 0.75, 4)]
-    assert result.calibration_error(bins=10) == pytest.approx((2 * 0.4 + 4 * 0.15) / 6)
+    assert result.calibration_error() == pytest.approx((2 * 0.4 + 4 * 0.15) / 6)

@@ -1,6 +1,7 @@
 """A GPU's results come back whole, or not at all; the command that makes them ends in time."""
 
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -11,6 +12,7 @@ import sys
 import tarfile
 import time
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import adopt
@@ -144,14 +146,14 @@ def code_of_head():
 
 def test_the_code_of_a_pack_is_that_of_its_commit_which_head_contains():
     code, about = code_of_head(), ABOUT.model_copy(update={"commit": git(paths.ROOT, "rev-parse", "HEAD").strip()})
-    adopt.check_code(about.model_copy(update={"code": code}))
-    with pytest.raises(UserError, match=r"with another vitlib/model\.py than its commit"):
-        adopt.check_code(about.model_copy(update={"code": code | {"vitlib/model.py": "0" * 40}}))
-    with pytest.raises(UserError, match=r"with another vitlib/training/engine\.py than"):
-        adopt.check_code(about.model_copy(update={"code": {k: v for k, v in code.items() if "engine" not in k}}))
+    pack.check_code(about.model_copy(update={"code": code}))
+    with pytest.raises(UserError, match=r"vitlib/model\.py is not that of commit"):
+        pack.check_code(about.model_copy(update={"code": code | {"vitlib/model.py": "0" * 40}}))
+    with pytest.raises(UserError, match=r"vitlib/training/engine\.py is not that of commit"):
+        pack.check_code(about.model_copy(update={"code": {k: v for k, v in code.items() if "engine" not in k}}))
     for commit in ("0" * 40, "--all"):
         with pytest.raises(UserError, match="which HEAD does not contain"):
-            adopt.check_code(ABOUT.model_copy(update={"code": code, "commit": commit}))
+            pack.check_code(ABOUT.model_copy(update={"code": code, "commit": commit}))
 
 
 def test_the_code_that_is_packed_is_named_as_git_names_it():
@@ -249,10 +251,18 @@ def test_an_adoption_that_was_killed_is_finished_by_the_next(tmp_path, monkeypat
     assert not (tmp_path / "ready").exists()
 
 
-def test_the_pages_that_read_a_file_are_found():
-    found = adopt.pages_reading(["studies/results/best.csv"])
-    assert found == ["06_recipe", "reproduce"]
-    assert "03_per_class" in adopt.pages_reading(["build/full/runs/report/metrics.json"])
+def test_the_pages_that_were_executed_on_other_files_are_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    for name in ("same.csv", "other.csv", "build/full/runs/new.csv", "runs/new.csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name, encoding="utf-8")
+    for page in ("same", "other", "runs/new", "missing"):
+        file = f"{page}.csv"
+        digest = "0" * 64 if page == "other" else hashlib.sha256(file.encode()).hexdigest()
+        path = tmp_path / "book" / f"{Path(page).name}.ipynb"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({"cells": [], "metadata": {"vitlib": {"inputs": {file: digest}}}}), encoding="utf-8")
+    assert adopt.outdated_pages() == ["missing", "new", "other"]
 
 
 # ---- the time ------------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 import ast
 import csv
-import json
 import os
 import re
 import shutil
@@ -10,6 +9,7 @@ import sys
 from dataclasses import asdict
 
 import pytest
+import report
 from papermill import inspect_notebook
 from report import cell_tags as tags
 from report import read_page as read
@@ -35,11 +35,10 @@ def test_every_source_and_nothing_else_is_published():
 
 
 @each_page
-def test_a_page_equals_its_source_but_for_injected_parameters(name):
-    source, page = read(paths.ROOT / "notebooks" / name), read(paths.ROOT / "book" / name)
-    kept = [cell for cell in page["cells"] if "injected-parameters" not in tags(cell)]
-    assert [(c["cell_type"], text(c)) for c in kept] == [(c["cell_type"], text(c)) for c in source["cells"]]
-    assert [tags(c) for c in kept] == [tags(c) for c in source["cells"]]
+def test_a_page_is_its_source_executed_to_its_end(name):
+    page = paths.ROOT / "book" / name
+    assert [*report.page_failures(page, paths.ROOT / "notebooks" / name)] == []
+    assert " at 0x" not in page.read_text(encoding="utf-8")  # an address in memory
 
 
 @each_page
@@ -61,18 +60,6 @@ def test_the_training_page_has_every_setting_as_a_parameter_with_its_default():
     used = {keyword.arg: ast.unparse(keyword.value) for each in calls for keyword in each.keywords}
     assert used.pop("model").startswith("ViTConfig(")
     assert used == {name: name for name in defaults}
-
-
-@each_page
-def test_a_page_was_executed_to_its_end_without_output_on_stderr(name):
-    page = read(paths.ROOT / "book" / name)
-    assert " at 0x" not in json.dumps(page)  # an address in memory
-    assert not page["metadata"]["papermill"].get("exception")
-    for cell in code_cells(page):
-        assert cell["execution_count"] is not None, text(cell)
-        for output in cell["outputs"]:
-            assert output["output_type"] != "error"
-            assert output.get("name") != "stderr", text(cell)
 
 
 @each_page
@@ -137,11 +124,7 @@ def test_a_network_with_two_norms_a_block_is_found(tmp_path):
 
 
 def test_the_published_run_names_a_commit_and_a_clean_tree():
-    run = load_run(paths.ROOT / "runs" / "report")
-    assert run.manifest["digest"] == run.config.digest
-    assert len(run.history) == run.config.epochs
-    assert sum(run.metrics["total"]) == 10_000
-    for start in run.manifest["starts"]:
+    for start in load_run(paths.ROOT / "runs" / "report").manifest["starts"]:
         assert re.fullmatch(r"[0-9a-f]{40}", start["code"]["commit"])
         assert start["code"]["clean"] is True
 

@@ -10,7 +10,6 @@ import install
 import pytest
 
 from tests.conftest import git
-from tests.encodings_of import unspecified
 from vitlib import paths
 
 SCRIPTS = ("Makefile", "tools/setup.sh", "tools/install.py", "requirements.txt", "pyproject.toml", "profiles")
@@ -176,11 +175,6 @@ def test_the_readers_settings_of_python_and_its_libraries_do_not_reach_what_make
     _, output = call("make", "-f", "show.mk", "show", cwd=project, **dict.fromkeys(unwanted, "/nowhere"))
     assert not {line.partition("=")[0] for line in output.splitlines()} & {*unwanted}
     assert "\nPYTHONUTF8=1\n" in output
-
-
-def test_every_text_file_and_subprocess_is_utf_8_whatever_the_locale():
-    files = git(paths.ROOT, "ls-files", "*.py").split()
-    assert [f"{name}:{line}" for name in files for line in unspecified(paths.ROOT / name)] == []
 
 
 def test_a_checkout_with_the_line_ends_of_windows_has_those_of_unix(tmp_path):

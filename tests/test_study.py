@@ -10,7 +10,6 @@ import subprocess
 import sys
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -483,13 +482,11 @@ def test_a_table_that_does_not_fit_on_the_disk_is_left_as_it_was(make_study, mon
         more.run(job)
     before = more.table.read_text(encoding="utf-8"), more.epochs_table.read_text(encoding="utf-8")
 
-    def fill(path, content):
-        with path.open("wb") as file:
-            file.write(content[:100])
+    def fill(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as full:
-        full.setattr(Path, "write_bytes", fill)
+        full.setattr(os, "fsync", fill)
         assert command("gather", more.path).startswith("No space left on device. ")
     assert (more.table.read_text(encoding="utf-8"), more.epochs_table.read_text(encoding="utf-8")) == before
     assert not list(more.table.parent.glob("*.part"))

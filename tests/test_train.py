@@ -191,9 +191,13 @@ def test_a_missing_gpu_gets_one_sentence(quick, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_diverged_run_says_so(quick, tmp_path):
-    with pytest.raises(FloatingPointError, match="the training loss is nan"):
-        eagerly(replace(quick, lr=1e30, optimizer="adamw", precision="float32"), tmp_path / "run")
+@pytest.mark.parametrize(("steps", "which"), [(2, "training"), (1, "validation")])
+def test_a_diverged_run_says_so(quick, tmp_path, steps, which):
+    config = replace(
+        quick, lr=1e30, optimizer="adamw", precision="float32", epochs=1, train_images=steps * 32, batch_size=32
+    )
+    with pytest.raises(FloatingPointError, match=f"the {which} loss is nan"):
+        eagerly(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -73,6 +73,7 @@ def test_what_the_tools_publish_passes_and_its_pages_record_just_the_data_files_
         ("book/page.ipynb", "n = 2", "n = 3", "book/page.ipynb has other parameters than it was executed with"),
         ("book/page.ipynb", '"exception": null', '"exception": true', "was not executed to its end"),
         ("book/page.ipynb", '"execution_count": 1', '"execution_count": null', "was not executed to its end"),
+        ("book/page.ipynb", '"output_type": "display_data"', '"output_type": "error"', "shows an error or a warning"),
         ("book/page.ipynb", '"inputs": {', '"outputs": {', "has no record of the data files"),
         ("book/page.ipynb", 'metrics.json": "', 'metrics.json": "0', "was executed on another runs/report/metrics"),
         (TABLE, "0.8786", "0.8787", f"book/page.ipynb was executed on another {TABLE}"),

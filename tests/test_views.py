@@ -25,10 +25,6 @@ UNTESTED = SILENT | {"test": "never"}
 CPU = torch.device("cpu")
 
 
-def ignore(_):
-    pass
-
-
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(views, "FOLDER", tmp_path / "teachers")
@@ -40,7 +36,7 @@ def owl(tmp_path_factory):
     """Return the folder of a teacher."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(views, "FOLDER", tmp_path_factory.mktemp("teachers"))
-        distillation.make("owl", TEACHER, CONFIG, ignore)
+        distillation.make("owl", TEACHER, CONFIG)
         return views.FOLDER
 
 
@@ -115,7 +111,7 @@ def test_a_teacher_is_named_after_its_content_and_made_once(made, folder, monkey
     ]
     assert 0 < about["validation_accuracy"] < 1
     monkeypatch.setattr(distillation, "fit", None)
-    assert distillation.make("owl", TEACHER, CONFIG, ignore) == made.teacher
+    assert distillation.make("owl", TEACHER, CONFIG) == made.teacher
     assert views.find("owl", TEACHER, replace(CONFIG, seed=7, epochs=9, temperature=4)) == made.teacher
     for other in (replace(TEACHER, views=4), replace(TEACHER, seed=1)):
         assert views.find("owl", other, CONFIG) is None
@@ -133,9 +129,9 @@ def test_making_a_teacher_continues_after_the_last_finished_network(folder, owl,
 
     monkeypatch.setattr(distillation, "fit", stopped)
     with pytest.raises(KeyboardInterrupt):
-        distillation.make("owl", TEACHER, CONFIG, ignore)
+        distillation.make("owl", TEACHER, CONFIG)
     monkeypatch.setattr(distillation, "fit", lambda *arguments: fitted.append(1) or fit(*arguments))
-    continued = distillation.make("owl", TEACHER, CONFIG, ignore)
+    continued = distillation.make("owl", TEACHER, CONFIG)
     assert len(fitted) == TEACHER.networks
     assert (owl / f"{continued}.json").is_file()  # the same content as without a stop
 
@@ -145,22 +141,22 @@ def test_lost_answers_are_given_again_by_the_networks_but_only_if_they_are_the_s
     before = path.read_bytes()
     path.unlink()
     monkeypatch.setattr(distillation, "fit", None)
-    assert distillation.make("owl", TEACHER, CONFIG, ignore) == made.teacher
+    assert distillation.make("owl", TEACHER, CONFIG) == made.teacher
     assert path.read_bytes() == before
     assert [file.read_bytes() for file in folder.glob("*.json")] == [record]
     path.unlink()
     with monkeypatch.context() as patch:
         patch.setattr(distillation, "answers", lambda networks, images: torch.zeros(len(images), 10))
         with pytest.raises(ValueError, match=rf"teacher is 'owl-.*', but has to be {made.teacher}: answered on this"):
-            distillation.make("owl", TEACHER, CONFIG, ignore)
+            distillation.make("owl", TEACHER, CONFIG)
     next(folder.glob("networks/*/*.safetensors")).unlink()
     with pytest.raises(ValueError, match="but has to be a file with SHA-256"):
-        distillation.make("owl", TEACHER, CONFIG, ignore)
+        distillation.make("owl", TEACHER, CONFIG)
 
 
 def test_a_teacher_without_validation_images_is_made_too(folder):
     config = replace(CONFIG, validation_images=0)
-    name = distillation.make("owl", replace(TEACHER, networks=1, epochs=1), config, ignore)
+    name = distillation.make("owl", replace(TEACHER, networks=1, epochs=1), config)
     assert "validation_accuracy" not in views.record(name)
 
 
@@ -193,7 +189,7 @@ def test_altered_answers_and_pictures_are_refused(made, folder, monkeypatch):
 
 def test_the_teachers_content_belongs_to_the_runs_identity(made, folder, tmp_path):
     run = train(made, tmp_path / "run", **UNTESTED)
-    other = replace(made, teacher=distillation.make("owl", replace(TEACHER, networks=1), CONFIG, ignore))
+    other = replace(made, teacher=distillation.make("owl", replace(TEACHER, networks=1), CONFIG))
     assert other.digest != made.digest
     with pytest.raises(ValueError, match="run holds a run with teacher="):
         train(other, tmp_path / "run", **UNTESTED)

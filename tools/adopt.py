@@ -11,7 +11,6 @@ build/full/runs/, and the pages that read what changed are executed into build/f
 import argparse
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,22 +35,6 @@ SMOKE = "build/smoke"  # takes the place of the project's root for a pack of sma
 
 
 # ---- checks --------------------------------------------------------------------------------------------------------
-
-
-def check_code(about: pack.About) -> None:
-    """Check that the code of an archive is that of its commit, and that HEAD contains this commit."""
-    git, commit = ["git", "-C", str(paths.ROOT)], about.commit
-    contained = [*git, "merge-base", "--is-ancestor", commit, "HEAD"]
-    if not commit.isalnum() or subprocess.run(contained, capture_output=True, check=False).returncode:
-        raise UserError(f"The pack was made at commit {commit!r}, which HEAD does not contain: nothing was changed.")
-    listed = subprocess.run([*git, "ls-tree", "-r", commit], capture_output=True, encoding="utf-8", check=True).stdout
-    entries = (line.partition("\t") for line in listed.splitlines())
-    committed = {name: entry.split()[2] for entry, _, name in entries if pack.CODE.fullmatch(name)}
-    for name in sorted(committed.keys() | about.code.keys()):
-        if committed.get(name) != about.code.get(name):
-            raise UserError(
-                f"The pack was made with another {name} than its commit {commit[:12]}: nothing was changed."
-            )
 
 
 def check_machine(found: pack.Pack) -> None:
@@ -173,7 +156,7 @@ def move() -> list[str]:
 def adopt(found: pack.Pack) -> list[str]:
     """Check a pack and move all of it to its place, or change nothing; return the paths of the files that changed."""
     for about in found.about:
-        check_code(about)
+        pack.check_code(about)
     check_machine(found)
     shutil.rmtree(STAGE, ignore_errors=True)
     try:
@@ -189,14 +172,16 @@ def adopt(found: pack.Pack) -> list[str]:
 # ---- pages ---------------------------------------------------------------------------------------------------------
 
 
-def pages_reading(changed: list[str]) -> list[str]:
-    """Return the published pages that were executed on one of these files."""
-    names = {name.removeprefix("build/full/") for name in changed}
+def outdated_pages() -> list[str]:
+    """Return the published pages that were executed on other files than those of build/full/, or else the project's."""
     found = []
-    for path in sorted((paths.ROOT / "book").glob("*.ipynb")):
-        read = report.read_page(path)["metadata"].get("vitlib", {}).get("inputs", {})
-        if names & read.keys():
-            found.append(path.stem)
+    for page in sorted((paths.ROOT / "book").glob("*.ipynb")):
+        for name, digest in report.read_page(page)["metadata"].get("vitlib", {}).get("inputs", {}).items():
+            adopted, published = paths.ROOT / "build" / "full" / name, paths.ROOT / name
+            path = adopted if adopted.is_file() else published
+            if not path.is_file() or runs.sha256(path) != digest:
+                found.append(page.stem)
+                break
     return found
 
 
@@ -239,8 +224,8 @@ def main() -> None:
         for part, result in about.parts.items():
             print(f"  {part}: {result}")
         print("\n".join(["Changed:", *(f"  {name}" for name in shown)] if changed else ["Nothing is new."]))
-        if not options.smoke and changed:
-            pages = pages_reading(changed)
+        pages = [] if options.smoke else outdated_pages()
+        if pages:
             failed = execute(pages)
             for page, reason in failed.items():
                 print(f"  {page} does not execute on the new results: {reason}")

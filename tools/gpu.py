@@ -24,6 +24,7 @@ import signal
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pack
@@ -63,9 +64,13 @@ class Session:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if not smoke and device.type == "cpu":
             raise UserError("PyTorch finds no CUDA GPU on this machine: --smoke tries the command on a CPU.")
-        self.about = pack.About(
-            commit=commit(), code=code(), device=provenance.device_name(device), smoke=smoke, parts={}
-        )
+        made = provenance.code()
+        if made["commit"] is None:
+            raise UserError("The commit is unknown here: name it in the environment variable VITLIB_COMMIT.")
+        name = provenance.device_name(device)
+        self.about = pack.About(commit=made["commit"], code=code(), device=name, smoke=smoke, parts={})
+        if made["clean"] is not None:  # there is git
+            pack.check_code(self.about)
         version = hashlib.sha256(json.dumps([self.about.code, self.about.device]).encode()).hexdigest()[:12]
         self.work = paths.ROOT / "build" / f"gpu{'-smoke' * smoke}" / version
         self.new: list[dict[str, Path]] = []  # finished runs, and networks, that are not packed yet
@@ -104,23 +109,12 @@ class Session:
         self.new.clear()
         print(f"{time.monotonic() - START:4.0f} s  {part}: {result}", flush=True)
 
-    def keep(self, path: Path) -> None:
-        """Pack a finished run, or the weights of a teacher's network, with the next line."""
-        files = [path / name for name in runs.FILES] if path.is_dir() else [path]
+    def keep(self, files: Iterable[Path]) -> None:
+        """Pack the files of a finished run, or of a teacher's network, with the next line."""
         self.new.append({self._name(file): file for file in files})
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.work if path.is_relative_to(self.work) else paths.ROOT).as_posix()
-
-
-def commit() -> str:
-    """Return the commit of the code; UserError if it is unknown or files differ from it."""
-    known = provenance.code()
-    if known["commit"] is None:
-        raise UserError("The commit is unknown here: name it in the environment variable VITLIB_COMMIT.")
-    if known["clean"] is False:
-        raise UserError("The code has uncommitted changes, so nobody could say what made the results: commit them.")
-    return known["commit"]
 
 
 def code() -> dict[str, str]:
@@ -285,7 +279,8 @@ def train(session: Session, study: Study, job: Job) -> None:
         keep(session, study, job)
         manifest = runs.load_run(study.folder(job.config) / f"seed-{job.seeds[0]}").manifest
         learn(session, job, manifest)
-        session.start_up = max(5.0, seconds - manifest["training_seconds"])
+        if not job.config.teacher and len(manifest["starts"]) == 1:
+            session.start_up = max(5.0, seconds - manifest["training_seconds"])
         session.say(f"{study.name}, {job}", f"done, {seconds:.0f} s")
     else:
         session.say(f"{study.name}, {job}", f"{outcome}, {process.last_line}")
@@ -296,14 +291,14 @@ def keep(session: Session, study: Study, job: Job) -> None:
     folders = [study.folder(job.config) / f"seed-{seed}" for seed in job.seeds]
     complete = [folder for folder in folders if runs.is_complete(folder)]
     for folder in complete:
-        session.keep(folder)
+        session.keep(folder / name for name in runs.FILES)
     teacher = runs.load_run(complete[0]).config.teacher if complete else ""
     record = paths.ROOT / "studies" / "teachers" / f"{teacher}.json"
     if teacher and record.is_file():
         session.teachers.add(record)
         for path in sorted((record.parent / "networks").glob("*/*.safetensors")):
             if runs.sha256(path) in record.read_text(encoding="utf-8"):
-                session.keep(path)
+                session.keep([path, path.with_suffix(".json")])
 
 
 # ---- how long a job takes ------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import re
+import subprocess
 import tarfile
 import zlib
 from collections.abc import Iterable, Mapping
@@ -19,7 +20,7 @@ from pathlib import Path
 from command import UserError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from vitlib import runs
+from vitlib import paths, runs
 from vitlib.config import explain
 
 NAME = "gpu-{}.tar.gz"
@@ -64,6 +65,20 @@ class Pack:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def check_code(about: About) -> None:
+    """Check that the code of an archive is that of its commit, and that HEAD contains this commit; else UserError."""
+    git, commit = ["git", "-C", str(paths.ROOT)], about.commit
+    contained = [*git, "merge-base", "--is-ancestor", commit, "HEAD"]
+    if not commit.isalnum() or subprocess.run(contained, capture_output=True, check=False).returncode:
+        raise UserError(f"The pack was made at commit {commit!r}, which HEAD does not contain: nothing was changed.")
+    listed = subprocess.run([*git, "ls-tree", "-r", commit], capture_output=True, encoding="utf-8", check=True).stdout
+    entries = (line.partition("\t") for line in listed.splitlines())
+    committed = {name: entry.split()[2] for entry, _, name in entries if CODE.fullmatch(name)}
+    for name in sorted(committed.keys() | about.code.keys()):
+        if committed.get(name) != about.code.get(name):
+            raise UserError(f"{name} is not that of commit {commit[:12]}, so nobody could say what made the results.")
 
 
 # ---- writing -------------------------------------------------------------------------------------------------------

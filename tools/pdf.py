@@ -171,7 +171,7 @@ def print_numbered(page: Page, document: BeautifulSoup, site: Path, target: Path
     places, numbers = document.select("[data-page-of]"), dict[str, int]()
     for _ in range(5):
         # in the site's folder, where the document finds its images and style sheets
-        with tempfile.NamedTemporaryFile("w", dir=site, suffix=".html") as file:
+        with tempfile.NamedTemporaryFile("w", dir=site, suffix=".html", encoding="utf-8") as file:
             file.write(str(document))
             file.flush()
             page.goto(Path(file.name).as_uri())

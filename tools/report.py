@@ -196,19 +196,27 @@ def page_failures(page: Path, source: Path) -> Iterator[str]:
     about = made["metadata"].get("papermill", {})
     injected = [cell for cell in made["cells"] if "injected-parameters" in cell_tags(cell)]
     kept = [cell for cell in made["cells"] if cell not in injected]
-    if [*map(source_of, kept)] != [*map(source_of, read_page(source)["cells"])]:
+    if [*map(identity, kept)] != [*map(identity, read_page(source)["cells"])]:
         yield f"{relative(page)} differs from {relative(source)}: {remedy}."
     for cell in injected:
         wanted = translate_parameters("python3", "python", about.get("parameters", {}), "Parameters")
         if sorted(source_of(cell).splitlines()) != sorted(wanted.splitlines()):  # the page's JSON is sorted by name
             yield f"{relative(page)} has other parameters than it was executed with: {remedy}."
-    counts = [cell.get("execution_count") for cell in made["cells"] if cell["cell_type"] == "code"]
-    if about.get("exception", True) or None in counts:
+    code = [cell for cell in made["cells"] if cell["cell_type"] == "code"]
+    if about.get("exception", True) or any(cell.get("execution_count") is None for cell in code):
         yield f"{relative(page)} was not executed to its end: {remedy}."
+    outputs = [output for cell in code for output in cell.get("outputs", [])]
+    if any(output.get("output_type") == "error" or output.get("name") == "stderr" for output in outputs):
+        yield f"{relative(page)} shows an error or a warning: correct its cause and {remedy}."
     for name in missing_figures(made):
         yield f"{relative(page)} lacks its figure {name}: {remedy}."
     if not isinstance(made["metadata"].get("vitlib", {}).get("inputs"), dict):
         yield f"{relative(page)} has no record of the data files that it was executed on: {remedy}."
+
+
+def identity(cell: dict[str, Any]) -> tuple[str, str, list[str]]:
+    """Return what a cell of a page and its source have in common: type, source and tags."""
+    return cell["cell_type"], source_of(cell), cell_tags(cell)
 
 
 def missing_figures(page: dict[str, Any]) -> Iterator[str]:

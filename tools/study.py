@@ -108,7 +108,7 @@ def run_snakemake(study: Study, jobs: Sequence[Job], options: Sequence[str], loc
         )
         try:
             watch(study, jobs, process)
-        except KeyboardInterrupt:  # a terminated study ends its jobs, too
+        except BaseException:  # also if the study is terminated: it ends its jobs
             os.killpg(process.pid, signal.SIGINT)
             process.wait()
             raise

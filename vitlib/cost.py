@@ -1,11 +1,9 @@
-r"""The cost of the network for one image, derived from its dimensions alone, operation by operation.
+"""The cost of the network for one image, derived from its dimensions alone, operation by operation.
 
 Conventions:
 
 - A MAC (multiply-accumulate) is one multiplication and one addition in a matrix product: multiplying an (R, S) matrix
   by an (S, T) matrix takes R S T MACs. Only matrix products have MACs.
-- A FLOP is one elementary operation: a MAC is two FLOPs (with a bias, the sum starts from it, so that its addition is
-  included); an addition, multiplication, division, comparison, root, exponential or error function is one.
 - `activations` are the numbers that an operation writes.
 
 Symbols: N tokens, D width, H heads, F width of the MLP's hidden layer, L encoder layers, M patches, P patch size,
@@ -28,12 +26,12 @@ if TYPE_CHECKING:
 
 from vitlib.config import ViTConfig
 
-KINDS = ("macs", "parameters", "flops", "activations")
+KINDS = ("macs", "parameters", "activations")
 
 Product = tuple[Any, ...]  # factors: integers, and symbols as strings of one letter
 Sum = tuple[Product, ...]
 Counts = dict[str, Sum]  # by kind; a kind that is missing counts nothing
-Operation = tuple[str, str, Counts]  # name, LaTeX, counts
+Operation = tuple[str, Counts]  # name, counts
 
 
 # ---- the derivation ------------------------------------------------------------------------------------------------
@@ -46,22 +44,22 @@ def _encoder_layer(share_norm: bool) -> tuple[Operation, ...]:
     second_norm = {kind: count for kind, count in norm.items() if kind != "parameters"} if share_norm else norm
     scores, tokens = ("H", "N", "N"), ("N", "D")
     return (
-        ("Norm 1", r"\mathrm{LN}(X)", norm),
-        ("Query", r"X W_Q", _linear("N", inputs="D", outputs="D")),
-        ("Key", r"X W_K", _linear("N", inputs="D", outputs="D")),
-        ("Value", r"X W_V", _linear("N", inputs="D", outputs="D")),
-        ("Scores", r"Q K^\top", _matmul("N", "N", "D", writes=scores)),
-        ("Scale", r"S / \sqrt{K}", _elementwise(1, *scores)),
-        ("Softmax", r"\mathrm{softmax}(S)", _elementwise(5, *scores)),
-        ("Weighted sum", r"A V", _matmul("N", "N", "D", writes=tokens)),
-        ("Output projection", r"Z W_O", _linear("N", inputs="D", outputs="D")),
-        ("Residual 1", r"X + \cdot", _elementwise(1, *tokens)),
-        ("Norm 2", r"\mathrm{LN}(X')", second_norm),
-        ("MLP, first layer", r"X' W_1", _linear("N", inputs="D", outputs="F")),
-        ("GELU", r"x \, \Phi(x)", _elementwise(5, "N", "F")),
-        ("MLP, second layer", r"G W_2", _linear("N", inputs="F", outputs="D")),
-        ("Dropout", r"\text{(training only)}", {}),
-        ("Residual 2", r"X' + \cdot", _elementwise(1, *tokens)),
+        ("Norm 1", norm),
+        ("Query", _linear("N", inputs="D", outputs="D")),
+        ("Key", _linear("N", inputs="D", outputs="D")),
+        ("Value", _linear("N", inputs="D", outputs="D")),
+        ("Scores", _matmul("N", "N", "D", writes=scores)),
+        ("Scale", _elementwise(*scores)),
+        ("Softmax", _elementwise(*scores)),
+        ("Weighted sum", _matmul("N", "N", "D", writes=tokens)),
+        ("Output projection", _linear("N", inputs="D", outputs="D")),
+        ("Residual 1", _elementwise(*tokens)),
+        ("Norm 2", second_norm),
+        ("MLP, first layer", _linear("N", inputs="D", outputs="F")),
+        ("GELU", _elementwise("N", "F")),
+        ("MLP, second layer", _linear("N", inputs="F", outputs="D")),
+        ("Dropout", {}),
+        ("Residual 2", _elementwise(*tokens)),
     )
 
 
@@ -69,16 +67,16 @@ def _encoder_layer(share_norm: bool) -> tuple[Operation, ...]:
 def _model(share_norm: bool) -> tuple[Operation, ...]:
     """List the operations of the whole network in symbols: embedding, L encoder layers, classifier."""
     layers = tuple(
-        (name, latex, {kind: tuple(("L", *product) for product in count) for kind, count in counts.items()})
-        for name, latex, counts in _encoder_layer(share_norm)
+        (name, {kind: tuple(("L", *product) for product in count) for kind, count in counts.items()})
+        for name, counts in _encoder_layer(share_norm)
     )
     return (
-        ("Patch projection", r"X_P W_E", _linear("M", inputs="PPC", outputs="D")),
-        ("Class token", r"x_{\mathrm{class}}", {"parameters": (("D",),), "activations": (("D",),)}),
-        ("Positions", r"+ E_{\mathrm{pos}}", _elementwise(1, "N", "D") | {"parameters": (("N", "D"),)}),
+        ("Patch projection", _linear("M", inputs="PPC", outputs="D")),
+        ("Class token", {"parameters": (("D",),), "activations": (("D",),)}),
+        ("Positions", _elementwise("N", "D") | {"parameters": (("N", "D"),)}),
         *layers,
-        ("Final norm", r"\mathrm{LN}(x)", _norm()),
-        ("Head", r"x W_Y", _linear(inputs="D", outputs="Y")),
+        ("Final norm", _norm()),
+        ("Head", _linear(inputs="D", outputs="Y")),
     )
 
 
@@ -88,37 +86,23 @@ def _linear(*vectors: str, inputs: str, outputs: str) -> Counts:
     return {
         "macs": (macs,),
         "parameters": ((*inputs, outputs), (outputs,)),
-        "flops": ((2, *macs),),
         "activations": ((*vectors, outputs),),
     }
 
 
 def _matmul(*macs: str, writes: Product) -> Counts:
     """Count a product of two activations."""
-    return {"macs": (macs,), "flops": ((2, *macs),), "activations": (writes,)}
+    return {"macs": (macs,), "activations": (writes,)}
 
 
 def _norm(*vectors: str) -> Counts:
-    """Count a LayerNorm over D numbers.
-
-    Per number 7 FLOPs: add to the mean, subtract the mean, square, add to the variance, multiply by the reciprocal
-    root, scale, shift. Per vector 5: two divisions by D, add epsilon, root, reciprocal.
-    """
-    size = (*vectors, "D")
-    return {
-        "parameters": ((2, "D"),),
-        "flops": ((7, *size), (5, *vectors)),
-        "activations": (size,),
-    }
+    """Count a LayerNorm over D numbers."""
+    return {"parameters": ((2, "D"),), "activations": ((*vectors, "D"),)}
 
 
-def _elementwise(flops: int, *size: str) -> Counts:
-    """Count an operation that computes each number in `flops` operations.
-
-    Softmax takes 5: maximum, difference, exponential, sum, quotient. GELU takes 5: divide by the root of two, error
-    function, add one, halve, multiply by x.
-    """
-    return {"flops": _sum([((flops, *size),)]), "activations": (size,)}
+def _elementwise(*size: str) -> Counts:
+    """Count an operation that has no MACs and no parameters."""
+    return {"activations": (size,)}
 
 
 # ---- its values ----------------------------------------------------------------------------------------------------
@@ -142,12 +126,6 @@ class Count(int):
         return " + ".join(map(_latex, self.products)) or "0"
 
     @property
-    def factors(self) -> str:
-        r"""LaTeX with values, as in ``3 \times 50 \times 64 \times 64``; ``0`` for nothing."""
-        factors = ([str(self.values.get(f, f)) for f in product] for product in self.products)
-        return " + ".join(map(r" \times ".join, factors)) or "0"
-
-    @property
     def expression(self) -> "sympy.Expr":
         """SymPy's expression, in positive integer symbols."""
         import sympy  # takes half a second, which counting does not need
@@ -159,24 +137,17 @@ class Count(int):
 
 @dataclass(frozen=True)
 class Row:
-    r"""An operation: its name, its LaTeX such as ``Q K^\top``, and its counts for one image."""
+    """An operation: its name, and its counts for one image."""
 
     name: str
-    operation: str
     macs: Count
     parameters: Count
-    flops: Count
     activations: Count
 
     @property
     def symbols(self) -> str:
         """The MACs in LaTeX, with symbols."""
         return self.macs.symbols
-
-    @property
-    def factors(self) -> str:
-        """The MACs in LaTeX, with values."""
-        return self.macs.factors
 
 
 @dataclass(frozen=True)
@@ -190,8 +161,8 @@ class Table:
     def rows(self) -> tuple[Row, ...]:
         """The operations with their counts."""
         return tuple(
-            Row(name, latex, **{kind: Count(counts.get(kind, ()), self.values) for kind in KINDS})
-            for name, latex, counts in self.operations
+            Row(name, **{kind: Count(counts.get(kind, ()), self.values) for kind in KINDS})
+            for name, counts in self.operations
         )
 
     @property
@@ -205,8 +176,8 @@ class Table:
         return self.total("parameters")
 
     def total(self, kind: str) -> int:
-        """Return the sum over all rows of macs, parameters, flops or activations."""
-        return sum([evaluate(counts[kind], self.values) for *_, counts in self.operations if kind in counts])
+        """Return the sum over all rows of macs, parameters or activations."""
+        return sum(evaluate(counts[kind], self.values) for _, counts in self.operations if kind in counts)
 
     def __getitem__(self, name: str) -> Row:
         """Return the row of that name; the KeyError for an unknown one lists the names."""
@@ -215,7 +186,7 @@ class Table:
                 return row
         raise KeyError(f"{name!r}: the rows are {', '.join(row.name for row in self.rows)}")
 
-    def merged(self, names: Iterable[str], name: str, operation: str) -> "Table":
+    def merged(self, names: Iterable[str], name: str) -> "Table":
         """Return the table with some rows added up into one, in the place of the first.
 
         The homework has one row for Q, K and V.
@@ -224,12 +195,10 @@ class Table:
             KeyError: there is no row of such a name.
         """
         parts = [self[part].name for part in names]
-        merged = [counts for part, _, counts in self.operations if part in parts]
+        merged = [counts for part, counts in self.operations if part in parts]
         counts = {kind: _sum(c.get(kind, ()) for c in merged) for kind in KINDS}
         operations = [
-            (name, operation, counts) if row[0] == parts[0] else row
-            for row in self.operations
-            if row[0] not in parts[1:]
+            (name, counts) if row[0] == parts[0] else row for row in self.operations if row[0] not in parts[1:]
         ]
         return Table(tuple(operations), self.values)
 
@@ -264,7 +233,7 @@ def dimensions(config: ViTConfig) -> dict[str, int]:
 
 def evaluate(products: Sum, values: Mapping[str, int]) -> int:
     """Return the value of a sum of products, given that of each symbol."""
-    return sum([math.prod(map(values.get, product, product)) for product in products])  # a number is its own default
+    return sum(math.prod(map(values.get, product, product)) for product in products)  # a number is its own default
 
 
 def _sum(counts: Iterable[Sum]) -> Sum:

@@ -19,6 +19,7 @@ from vitlib import data
 if TYPE_CHECKING:
     from vitlib.runs import Run
 
+BINS = 15  # of confidence, for calibration (Guo et al., 2017)
 BATCH = {"cpu": 100, "cuda": 2500}  # images at a time: on a CPU as many as its cache holds, which doubles the speed
 
 
@@ -60,21 +61,21 @@ class Evaluation:
         """Images, by class."""
         return self.confusion.sum(dim=1).tolist()
 
-    def calibration(self, bins: int = 15) -> list[tuple[float, float, int]]:
-        """Group the answers by confidence into bins of equal width (Guo et al., 2017).
+    def calibration(self) -> list[tuple[float, float, int]]:
+        """Group the answers by confidence into `BINS` bins of equal width.
 
         Returns:
             Of each bin that is not empty: mean confidence (0 to 1), accuracy (0 to 1), number of images.
         """
         confidence, answer = self.probabilities.max(dim=1)
-        index = (confidence * bins).long().clamp(max=bins - 1)
+        index = (confidence * BINS).long().clamp(max=BINS - 1)
         correct = (answer == self.labels).double()
-        masks = [index == i for i in range(bins)]
+        masks = [index == i for i in range(BINS)]
         return [(confidence[m].mean().item(), correct[m].mean().item(), int(m.sum())) for m in masks if m.any()]
 
-    def calibration_error(self, bins: int = 15) -> float:
+    def calibration_error(self) -> float:
         """Return the expected calibration error: the mean gap between confidence and accuracy, 0 to 1."""
-        rows = self.calibration(bins)
+        rows = self.calibration()
         return sum(n * abs(accuracy - confidence) for confidence, accuracy, n in rows) / len(self.labels)
 
     @property
@@ -118,7 +119,6 @@ def evaluate(
     model: "nn.Module | Run",
     images: Tensor,
     labels: Tensor,
-    batch_size: int | None = None,
     dtype: torch.dtype = torch.float64,
 ) -> Evaluation:
     """Classify images without dropout, on the model's device, and leave the model as it was.
@@ -127,7 +127,6 @@ def evaluate(
         model: a network, (B, 1, 28, 28) -> logits (B, Y), or a run, whose model is evaluated.
         images: uint8 (N, 28, 28), N at least 1.
         labels: int64 (N,).
-        batch_size: images at a time, by default those of `BATCH`; the result does not depend on it.
         dtype: of the arithmetic; anything but float64 is faster, and good enough for a progress report.
 
     Raises:
@@ -140,7 +139,7 @@ def evaluate(
     network = model if isinstance(model, nn.Module) else model.model
     network = copy.deepcopy(network).to(dtype).eval()
     device = next(network.parameters()).device
-    logits = classify(lambda x: network(x.to(dtype)), images.to(device), batch_size or BATCH[device.type])
+    logits = classify(lambda x: network(x.to(dtype)), images.to(device), BATCH[device.type])
     return Evaluation(logits, labels.cpu())
 
 

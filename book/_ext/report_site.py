@@ -285,8 +285,8 @@ def add_downloads(page: BeautifulSoup, name: str, folder: Path, theme: dict[str,
     write_source(notebook, folder / source)
     for figure in write_numbers(notebook, folder / numbers, bundle):
         caption = find(page, f"[id='{figure}'] figcaption")
-        label = f"Its numbers: {find(caption, '.caption-number').get_text(strip=True)}, as CSV"
-        link = f'<a href="{numbers}/{figure}.csv" download aria-label="{html.escape(label)}">Its numbers</a>'
+        label = f"Data of {find(caption, '.caption-number').get_text(strip=True)}, as CSV"
+        link = f'<a href="{numbers}/{figure}.csv" download aria-label="{html.escape(label)}">Data</a>'
         append_html(find(caption, ".caption-text"), f' <span class="numbers">{link}</span>')
     repository = ""
     if theme.get("repository_url"):

@@ -72,4 +72,4 @@ def test_the_command_ends_within_its_time_and_packs_what_it_finished(project, tm
     command = [trial.PYTHON, "tools/gpu.py", "--smoke", "--seconds", "45", "--out", str(tmp_path / "pack")]
     status, output = trial.call(command, folder, timeout=50, **surroundings)
     assert status == 0, output
-    assert "log/tests.txt" in contents(tmp_path / "pack")
+    assert "log/test_gpu.txt" in contents(tmp_path / "pack")

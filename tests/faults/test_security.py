@@ -1,6 +1,5 @@
 """What is read runs no code, what is published names no machine, and what is installed is pinned."""
 
-import ast
 import getpass
 import json
 import os
@@ -19,40 +18,11 @@ from tests.faults import trial
 from vitlib import data, paths
 from vitlib.config import CLASSES
 
-FOLDERS = ("vitlib", "tools", "studies", "benchmarks", "tests", "book/_ext")
-SOURCES = [*paths.ROOT.glob("*.py"), *(path for name in FOLDERS for path in (paths.ROOT / name).rglob("*.py"))]
 NOTEBOOKS = [path for folder in ("notebooks", "book") for path in (paths.ROOT / folder).glob("*.ipynb")]
 
 # ---- what is read --------------------------------------------------------------------------------------------------
 
-UNSAFE_MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "pandas"}
-UNSAFE_CALLS = {"torch.load", "torch.save", "np.load", "numpy.load", "yaml.load", "yaml.full_load", "yaml.unsafe_load"}
-UNSAFE_CALLS |= {"eval", "exec", "os.system", "os.popen", "torch.hub.load"}
 PICKLES = {".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".npy", ".npz", ".joblib", ".bin"}
-
-
-def unsafe(code):
-    """Return what a piece of code imports or calls that can run what it reads."""
-    found = set()
-    for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.Import):
-            found |= {name.name.split(".")[0] for name in node.names} & UNSAFE_MODULES
-        elif isinstance(node, ast.ImportFrom):
-            found |= {(node.module or "").split(".")[0]} & UNSAFE_MODULES
-        elif isinstance(node, ast.Call):
-            found |= {ast.unparse(node.func)} & UNSAFE_CALLS
-            found |= {"shell="} & {f"{word.arg}=" for word in node.keywords}
-    return found
-
-
-def test_no_code_unpickles_or_runs_what_it_reads():
-    for code in ("import pickle", "from pickle import loads", "torch.load(f)", "eval('1')", "run(x, shell=True)"):
-        assert unsafe(code), code  # the search finds what it should
-    for path in SOURCES:
-        assert not unsafe(path.read_text(encoding="utf-8")), path
-    for path in NOTEBOOKS:
-        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-            assert cell["cell_type"] != "code" or not unsafe("".join(cell["source"])), path
 
 
 def test_no_file_of_the_project_is_a_pickle():

@@ -186,7 +186,7 @@ def _fitting(claim: Number, target: Target, choices: Iterator[Choice]) -> Iterat
             values = target.swapped(swap)
             bases[key] = target.count((), values), {id(t): t.value(target.counted, values) for t in target.terms}
         base, changes = bases[key]
-        total, factor = base + sum([changes[id(term)] for term in chosen]), factors[id(scale)]
+        total, factor = base + sum(map(changes.__getitem__, map(id, chosen))), factors[id(scale)]
         # integers compare many times as fast as fractions
         if claim.fits(total * factor) if exact is None else total * factor.numerator == exact * factor.denominator:
             yield target.explanation(swap, chosen, scale)

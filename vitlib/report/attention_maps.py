@@ -5,6 +5,7 @@ All arithmetic is float64, so that every machine prints the same digits. Axes: B
 """
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -12,44 +13,33 @@ from scipy.stats import binomtest
 from torch import Tensor
 
 from vitlib import data
-from vitlib.evaluate import Evaluation, evaluate
+from vitlib.evaluate import BATCH, Evaluation, evaluate
 from vitlib.model import MultiHeadAttention, ViT, patchify, unpatchify
 
 
-def weights(layer: MultiHeadAttention, x: Tensor) -> Tensor:
-    """Return the attention weights softmax(Q Kᵀ / √K): how much each token (row) takes from each token (column).
-
-    Args:
-        layer: the attention.
-        x: its input (B, N, D).
-
-    Returns:
-        (B, H, N, N); each row sums to 1.
-    """
-    q, k = (
-        projection(x).unflatten(-1, (layer.num_heads, -1)).transpose(1, 2) for projection in (layer.query, layer.key)
-    )
-    return (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(dim=-1)
-
-
-def observe(model: ViT, images: Tensor, batch_size: int = 250) -> Iterator[Tensor]:
+def observe(model: ViT, images: Tensor) -> Iterator[Tensor]:
     """Classify images with a copy of the model, without dropout, and yield all attention weights batch by batch.
 
     Args:
         model: the network, which stays as it is.
         images: uint8 (N, 28, 28).
-        batch_size: images at a time; the result does not depend on it.
 
     Yields:
-        float64 (B, L, H, N, N).
+        float64 (B, L, H, N, N): how much each token (row) takes from each token (column); each row sums to 1.
     """
     data.require_images(images)
-    network = copy.deepcopy(model).double().eval()
     observed: list[Tensor] = []
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        weights = (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).softmax(dim=-1)
+        observed.append(weights)
+        return weights @ v
+
+    network = copy.deepcopy(model).double().eval()
     for module in network.modules():
         if isinstance(module, MultiHeadAttention):
-            module.register_forward_pre_hook(lambda layer, inputs: observed.append(weights(layer, *inputs)))
-    for batch in images.split(batch_size):
+            module.attend = attend
+    for batch in images.split(BATCH["cpu"]):
         with torch.inference_mode():
             network(data.normalise(batch).double().unsqueeze(1))
         yield torch.stack(observed, dim=1)
@@ -173,10 +163,10 @@ def orders(images: Tensor, shares: Tensor, patch_size: int) -> dict[str, Tensor]
     return {name: score.argsort(dim=1, descending=True, stable=True) for name, score in scores.items()}
 
 
-def most_confident(result: Evaluation, classes: int = 4) -> list[int]:
+def most_confident(result: Evaluation) -> list[int]:
     """Return the images answered right with most confidence, one a class, then those answered wrong.
 
-    The classes are those with the most mistakes. A class without a right or a wrong answer is left out.
+    The classes are the four with the most mistakes. A class without a right or a wrong answer is left out.
     """
     confidence, answers = result.probabilities.max(dim=1)
     wrong = answers != result.labels
@@ -185,7 +175,7 @@ def most_confident(result: Evaluation, classes: int = 4) -> list[int]:
         label
         for label in mistakes.argsort(descending=True, stable=True).tolist()
         if mistakes[label] and (~wrong)[result.labels == label].any()
-    ][:classes]
+    ][:4]
     return [
         int(torch.where((result.labels == label) & group, confidence, -1).argmax())
         for group in (~wrong, wrong)

@@ -85,11 +85,11 @@ def span(summary: Summary, digits: int) -> str:
     return f"{mean} ({low} – {high})" if summary.n > 1 else mean
 
 
-def near(groups: Iterable[Runs], accuracy: float, points: float = 0.5) -> list[float]:
-    """Return the test losses of all runs whose test accuracy lies within some points of a given one."""
+def near(groups: Iterable[Runs], accuracy: float) -> list[float]:
+    """Return the test losses of all runs whose test accuracy lies within half a point of a given one."""
     return [
         loss
         for runs in groups
         for value, loss in zip(runs.test.values, runs.loss.values, strict=True)
-        if abs(value - accuracy) <= points
+        if abs(value - accuracy) <= 0.5
     ]

@@ -65,13 +65,13 @@ def choose(result: Evaluation) -> list[Sample]:
     ]
 
 
-def examples(samples: list[Sample], count: int = 2) -> list[Sample]:
-    """Return the surest typical, least sure hard and surest misclassified samples, of `count` classes each."""
+def examples(samples: list[Sample]) -> list[Sample]:
+    """Return the surest typical, least sure hard and surest misclassified samples, of two classes each."""
     chosen = []
     for kind, sign in zip(KINDS, (-1, 1, -1), strict=True):
         ordered = sorted((s for s in samples if s.kind == kind), key=lambda s: sign * s.probability)
         of_class = {sample.label: sample for sample in reversed(ordered)}  # the first of each class
-        chosen += [sample for sample in ordered if sample is of_class[sample.label]][:count]
+        chosen += [sample for sample in ordered if sample is of_class[sample.label]][:2]
     return chosen
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from vitlib import paths, runs
 from vitlib.config import TeacherConfig, TrainConfig, require
@@ -55,7 +55,7 @@ class StudyFile(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    purpose: recipes.Text
+    purpose: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
     recipe: str
     test: Literal["never", "last", "every"]
     seeds: Seeds

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,11 +33,9 @@ def save(run_dir: Path, config: TrainConfig, tensors: dict[str, Tensor], state: 
     about = {"history": json.dumps(state.history), "starts": json.dumps(state.starts)}
     content = safetensors.torch.save(tensors, about)
     folder = partial_folder(run_dir)
-    scratch = folder / "checkpoint.part"
-    with scratch.open("wb") as file:
-        file.write(content)
-        os.fsync(file.fileno())
-    return scratch.replace(folder / f"checkpoint-{len(state.history):05d}-{_checksum(config, content)}.safetensors")
+    path = folder / f"checkpoint-{len(state.history):05d}-{_checksum(config, content)}.safetensors"
+    runs.write_bytes(path, content)
+    return path
 
 
 def keep_only(kept: Path) -> None:

@@ -6,7 +6,7 @@ Axes: V views, N images of L by L pixels, Y classes.
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,13 @@ from vitlib.evaluate import Evaluation
 from vitlib.training import provenance, views
 from vitlib.training.teacher import WideResNet, answers, fit, load
 
-Say = Callable[[str], None]
 Labelled = tuple[Tensor, Tensor]  # images uint8 (N, L, L), labels int64 (N,)
 
 
-def make(name: str, teacher: TeacherConfig, config: TrainConfig, say: Say = print) -> str:
+def make(name: str, teacher: TeacherConfig, config: TrainConfig) -> str:
     """Train a teacher, let it answer the views, and return its full name; a finished one is returned as it is.
+
+    It prints a line per network, and one at the end.
 
     If it is stopped, the same call continues after the last finished network. A second process waits for the first.
     Where only the answers of a finished teacher are missing, its networks give them again.
@@ -36,7 +37,6 @@ def make(name: str, teacher: TeacherConfig, config: TrainConfig, say: Say = prin
         name: lower-case letters, digits and hyphens; the hash of the content is added.
         teacher: its settings.
         config: those of the run that will learn from it.
-        say: receives a line per network, and one at the end.
 
     Raises:
         ValueError: the networks of a finished teacher are missing with its answers, or now give others.
@@ -49,10 +49,10 @@ def make(name: str, teacher: TeacherConfig, config: TrainConfig, say: Say = prin
             return made
         if made:
             networks(made)  # a ValueError if one is missing: another network would make another teacher
-        return _make(name, teacher, config, made, say)
+        return _make(name, teacher, config, made)
 
 
-def _make(name: str, teacher: TeacherConfig, config: TrainConfig, made: str | None, say: Say) -> str:
+def _make(name: str, teacher: TeacherConfig, config: TrainConfig, made: str | None) -> str:
     device = _device()
     about: dict[str, Any] = {"definition": views.definition(teacher, config), "start": provenance.environment(device)}
     images, labels = data.load("train")
@@ -68,7 +68,7 @@ def _make(name: str, teacher: TeacherConfig, config: TrainConfig, made: str | No
         known = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         known |= {"weights_sha256": runs.sha256(path)}
         about["networks"].append(known)
-        say(f"teacher {name}, network {len(trained)} of {teacher.networks}: {_in_words(known)}")
+        print(f"teacher {name}, network {len(trained)} of {teacher.networks}: {_in_words(known)}", flush=True)
     began = time.perf_counter()
     content = _answer(trained, about, teacher, config, training)
     about["answers_sha256"] = hashlib.sha256(content).hexdigest()
@@ -80,7 +80,10 @@ def _make(name: str, teacher: TeacherConfig, config: TrainConfig, made: str | No
     runs.write_bytes(views.FOLDER / f"{full_name}.safetensors", content)
     if not made:
         runs.write_json(views.FOLDER / f"{full_name}.json", about)
-    say(f"teacher {full_name}: answered {teacher.views} views in {about['answering_seconds']} s; {_in_words(about)}")
+    print(
+        f"teacher {full_name}: answered {teacher.views} views in {about['answering_seconds']} s; {_in_words(about)}",
+        flush=True,
+    )
     return full_name
 
 

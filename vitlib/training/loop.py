@@ -60,7 +60,7 @@ def train(
         ValueError: the device is unknown or missing, or the folder holds a run of another configuration or with a
             smaller `test`.
         RuntimeError: another process trains this run, or a page under check would have to train.
-        FloatingPointError: the training loss is no longer a number.
+        FloatingPointError: a loss is no longer a number.
         MemoryError: the network and a batch do not fit into the memory.
         OSError: the run cannot be written, as on a full disk; the last checkpoint is kept.
     """
@@ -133,7 +133,7 @@ def _runs(
             for folder in missing:
                 _lock(folder, locks)
             # another process may have finished one in the meantime
-            missing = {folder: config for folder, config in missing.items() if not runs.is_complete(folder)}
+            missing = {folder: config for folder, config in missing.items() if not _is_finished(folder, config, test)}
             if missing:
                 with (
                     torch.random.fork_rng(range(torch.cuda.device_count())),
@@ -254,7 +254,7 @@ class _Training:
         for epoch in range(done, self.config.epochs):
             self._epoch(epoch)
         self.display.stop()
-        self.display.say(f"evaluating{'' if self.test == 'never' else ' once on the test set'}, in float64 ...")
+        self.display.say(f"evaluating{' once on the test set' if self.test == 'last' else ''}, in float64 ...")
         if self.test == "last":
             self.test_set = data.load("test")
         for s in range(len(self.configs)):
@@ -291,13 +291,9 @@ class _Training:
         """Train for an epoch, validate, and save checkpoints."""
         start = time.perf_counter()
         losses, speed = self.engine.epoch(epoch, self.display.advance)
-        for config, run_dir, loss in zip(self.configs, self.run_dirs, losses, strict=True):
-            if not math.isfinite(loss):
-                raise FloatingPointError(
-                    f"the training loss is {loss} in epoch {epoch + 1} of seed {config.seed}: lower lr={config.lr} or "
-                    f"muon_lr={config.muon_lr}, and remove {paths.relative(checkpoint.partial_folder(run_dir))}."
-                )
-        for state, loss, results in zip(self.states, losses, self._evaluate_epoch(), strict=True):
+        evaluated = self._evaluate_epoch()
+        for s, (state, loss, results) in enumerate(zip(self.states, losses, evaluated, strict=True)):
+            self._require_finite(s, epoch, training=loss, validation=results.get("validation_loss", 0.0))
             row = {
                 "epoch": epoch + 1,
                 "learning_rate_share": round(self.engine.rate(epoch, 0), 6),
@@ -309,6 +305,16 @@ class _Training:
         if epoch + 1 == self.config.epochs or time.monotonic() - self.saved_at >= CHECKPOINT_SECONDS:
             self._save()
         self._report(speed)
+
+    def _require_finite(self, s: int, epoch: int, **losses: float) -> None:
+        """Raise a FloatingPointError if a loss of a seed is no longer a number."""
+        for name, loss in losses.items():
+            if not math.isfinite(loss):
+                config, partial = self.configs[s], checkpoint.partial_folder(self.run_dirs[s])
+                raise FloatingPointError(
+                    f"the {name} loss is {loss} in epoch {epoch + 1} of seed {config.seed}: lower lr={config.lr} or "
+                    f"muon_lr={config.muon_lr}, and remove {paths.relative(partial)}."
+                )
 
     def _evaluate_epoch(self) -> list[dict[str, Any]]:
         """Return each seed's validation results after an epoch, and those on the test set if it is read each time."""

@@ -17,6 +17,7 @@ from vitlib.config import TrainConfig
 from vitlib.training.objective import compiled_or_eager
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic in Jordan et al., 2024
+STEPS = 5  # applications of it
 
 
 def make_optimizers(
@@ -66,13 +67,14 @@ def learning_rate_fraction(step: int, steps: int, warmup: float, schedule: str =
     return min((step + 1) / rising if rising >= 1 else 1.0, falling)
 
 
-def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
-    """Move the singular values of each matrix towards one by Newton–Schulz steps.
+def orthogonalise(matrices: Tensor) -> Tensor:
+    """Move the singular values of each matrix towards one by `STEPS` Newton–Schulz steps.
+
+    They bring singular values of at least 1/50 of the matrix's Frobenius norm to between 0.6 and 1.3; smaller ones grow
+    by a factor of at most 3.5 a step.
 
     Args:
         matrices: (M, R, C), or with further axes before, float.
-        steps: applications of the quintic. Five bring singular values of at least 1/50 of the matrix's Frobenius norm
-            to between 0.6 and 1.3; smaller ones grow by a factor of at most 3.5 a step.
 
     Returns:
         The same shape and type.
@@ -81,7 +83,7 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = (matrices.mT if tall else matrices).flatten(end_dim=-3)
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
-    for _ in range(steps):
+    for _ in range(STEPS):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)  # a X + (b G + c G²) X
     return (x.mT if tall else x).view(matrices.shape)

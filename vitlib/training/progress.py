@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Self
 
 from tqdm import tqdm
@@ -34,7 +35,7 @@ class Progress:
 
     def __init__(self, write: Callable[[str], None] | None = None) -> None:
         self._wants_bar = write is None and is_interactive()
-        self._write = write or print
+        self._write = write or partial(print, flush=True)
         self._bar: tqdm | None = None
 
     def __enter__(self) -> Self:

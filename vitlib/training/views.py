@@ -64,7 +64,7 @@ def definition(teacher: TeacherConfig, config: TrainConfig) -> dict[str, Any]:
 
 def find(name: str, teacher: TeacherConfig, config: TrainConfig) -> str | None:
     """Return the full name, with its hash, of the teacher that was made for a run, or None."""
-    for path in sorted(FOLDER.glob(f"{name}-*.json")):
+    for path in sorted(FOLDER.glob(f"{name}-{'[0-9a-f]' * HASH_DIGITS}.json")):
         if record(path.stem)["definition"] == definition(teacher, config):
             return path.stem
     return None
