@@ -15,16 +15,10 @@ from vitlib import TrainConfig, ViTConfig, config, paths
     [
         (ViTConfig, {"embed_dim": 63}, "embed_dim is 63, but has to be a multiple of num_heads=4."),
         (ViTConfig, {"patch_size": 5}, "patch_size is 5, but has to be a divisor of image_size=28."),
-        (ViTConfig, {"depth": 0}, "depth is 0, but has to be greater than or equal to 1."),
-        (ViTConfig, {"depth": True}, "depth is True, but has to be a valid integer."),
-        (ViTConfig, {"dropout": 1}, "dropout is 1, but has to be less than 1."),
-        (ViTConfig, {"share_norm": "yes"}, "share_norm is 'yes', but has to be a valid boolean."),
         (TrainConfig, {"epochs": "two"}, "epochs is 'two', but has to be a valid integer."),
         (TrainConfig, {"lr": float("nan")}, "lr is nan, but has to be a finite number."),
         (TrainConfig, {"optimizer": "sgd"}, "optimizer is 'sgd', but has to be 'adamw' or 'muon'."),
         (TrainConfig, {"teacher": "../x"}, "teacher is '../x', but has to match pattern '^[a-z0-9-]*$'."),
-        (TrainConfig, {"temperature": 0}, "temperature is 0, but has to be greater than 0."),
-        (TrainConfig, {"validation_images": -1}, "validation_images is -1, but has to be greater than or equal to 0."),
         (TrainConfig, {"batch_size": 60_000}, "batch_size is 60000, but has to be at most 55000."),
         (TrainConfig, {"model": {"depth": 2}}, "model is {'depth': 2}, but has to be an instance of ViTConfig."),
         (
@@ -38,11 +32,6 @@ def test_a_wrong_setting_gets_one_sentence(kind, settings, sentence):
     with pytest.raises(ValueError) as error:
         kind(**settings)
     assert str(error.value) == sentence
-
-
-def test_an_unknown_setting_is_named():
-    with pytest.raises(ValueError, match="setting is 'epoch', but has to be one of"):
-        TrainConfig.from_dict({"epoch": 3})
 
 
 def test_settings_survive_json():

@@ -1,5 +1,4 @@
 import pytest
-import torch
 
 from tests.conftest import git
 from vitlib import paths
@@ -31,7 +30,3 @@ def test_without_git_the_commit_comes_from_the_environment(tmp_path, monkeypatch
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     monkeypatch.setenv("VITLIB_COMMIT", "abc")
     assert provenance.code() == {"commit": "abc", "clean": None}
-
-
-def test_the_environment_names_the_kind_of_device():
-    assert provenance.environment(torch.device("cpu"))["device_kind"] == "cpu"

@@ -4,8 +4,6 @@ import re
 
 import pytest
 
-from vitlib import TrainConfig
-from vitlib.config import differences
 from vitlib.studies import recipes
 
 GOOD = "settings: {epochs: 3}"
@@ -14,19 +12,6 @@ GOOD = "settings: {epochs: 3}"
 @pytest.mark.parametrize("name", recipes.names())
 def test_a_recipe_is_valid(name):
     recipes.load(name)
-
-
-def test_the_homework_is_a_plain_loop():
-    assert differences(recipes.load("homework"), TrainConfig()) == {
-        "epochs": 5,
-        "optimizer": "adamw",
-        "lr": 0.001,
-        "weight_decay": 0.0,
-        "schedule": "constant",
-        "warmup": 0.0,
-        "flip": False,
-        "precision": "float32",
-    }
 
 
 def test_settings_may_change_a_part_of_the_network():

@@ -126,8 +126,8 @@ def stage(found: pack.Pack) -> None:
             (STAGE / name).parent.mkdir(parents=True, exist_ok=True)
             (STAGE / name).write_bytes(content)
     check_runs(found)
-    tables = {Path(name).stem.removesuffix("-epochs") for name in found.files if name.startswith("studies/results/")}
-    for name in sorted(tables):
+    tried = {Path(name).stem.removesuffix("-epochs") for name in found.files if name.startswith("studies/results/")}
+    for name in sorted(tried):
         merge(name, found)
     smoke = found.about[0].smoke
     if (STAGE / "runs").is_dir():
