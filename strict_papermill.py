@@ -30,7 +30,7 @@ def parameterize_notebook(nb: NotebookNode, parameters: dict, *arguments: object
     wanted = f"one of {', '.join(known)}" if known else "left out, as this notebook has none"
     for name in parameters:
         if name not in known:
-            raise UnknownParameterError(f"parameter is {name!r}, but has to be {wanted}.")
+            raise UnknownParameterError(f"parameter is {name!r}, but must be {wanted}.")
     return inject(nb, parameters, *arguments, **options)
 
 

@@ -46,7 +46,7 @@ def checkout(commit: str) -> Iterator[Path]:
         made = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
         if made.returncode:
             reason = made.stderr.strip().splitlines()[-1]
-            raise SystemExit(f"commit is {commit!r}, but has to be one that git knows: {reason}")
+            raise SystemExit(f"commit is {commit!r}, but must be one that git knows: {reason}")
         with tarfile.open(packed) as archive:
             archive.extractall(tree, filter="data")
         yield tree

@@ -42,13 +42,14 @@ class Host:
         if not self._made:
             self._receive()
             self._made = True
-        self.pipe.send(None)
+        with suppress(OSError):  # a process that was killed sends nothing back
+            self.pipe.send(None)
         return self._receive()
 
     def _receive(self) -> Any:  # noqa: ANN401
         try:
             value, error = self.pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):
             value, error = None, "its process was killed, perhaps for lack of memory"
         if error:
             raise SystemExit(f"{self.name} cannot be measured: {error}")
@@ -68,7 +69,7 @@ class Host:
 
 
 def start(hosts: Iterable[Host], processes: int) -> None:
-    """Let hosts make their contestants, so many at a time; return when all have, or have failed to."""
+    """Start the hosts, at most `processes` compiling at a time, and wait until each is ready or has failed."""
     waiting, making = [*hosts], []
     while waiting or making:
         while waiting and len(making) < processes:

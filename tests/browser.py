@@ -84,6 +84,23 @@ def assert_axe_finds_nothing(page):
     assert not found, found
 
 
+def random_settings(generator):
+    """Return settings within the calculator's sliders, of a small network or one whose counts exceed 2^53."""
+    heads = generator.choice([1, 2, 3, 4, 8, 16])
+    patch = generator.choice([1, 2, 4, 7, 14, 16, 32])
+    return {
+        "image_size": patch * generator.randint(1, generator.choice([4, 16, 512 // patch])),
+        "patch_size": patch,
+        "channels": generator.randint(1, 4),
+        "embed_dim": heads * generator.randint(1, 96),
+        "depth": generator.choice([1, 2, 4, 12, 24, 48]),
+        "num_heads": heads,
+        "mlp_ratio": generator.randint(1, 8),
+        "num_classes": generator.choice([2, 10, 100, 1000]),
+        "share_norm": generator.random() < 0.5,
+    }
+
+
 def luminance(colour):
     """Return the relative luminance of an sRGB colour (WCAG 2.2)."""
     parts = [value / 255 for value in colour[:3]]

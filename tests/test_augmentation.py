@@ -3,14 +3,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from vitlib import TrainConfig, ViTConfig
+from vitlib import TrainConfig
 from vitlib.training.augmentation import augment, mix, sample_augmentations
 
 PLAIN = TrainConfig(flip=False)
 
 
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+def generator():
+    return torch.Generator().manual_seed(0)
 
 
 def image(count=1):
@@ -18,9 +18,9 @@ def image(count=1):
     return (torch.arange(784) * 37 % 251 + 1).byte().view(1, 28, 28).repeat(count, 1, 1)
 
 
-def changed(images, seed=0, **settings):
+def changed(images, **settings):
     config = replace(PLAIN, **settings)
-    return augment(images, sample_augmentations(len(images), generator(seed), config), config)
+    return augment(images, sample_augmentations(len(images), generator(), config), config)
 
 
 def test_without_a_change_nothing_is_drawn_and_images_stay():
@@ -86,23 +86,9 @@ def test_mixing_stays_within_a_seed():
     assert (shares[1, :, :3] == 0).all()
 
 
-def test_the_generator_decides():
-    settings = {"flip": True, "crop_padding": 3, "erase": 0.5}
-    first, again, other = (changed(image(50), seed, **settings) for seed in (1, 1, 2))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-
-
 def test_another_augmentation_does_not_change_the_samples_of_those_before_it():
     settings = replace(PLAIN, flip=True, crop_padding=2)
     few = sample_augmentations(9, generator(), settings)
     more = sample_augmentations(9, generator(), replace(settings, erase=0.5, mixup=0.5))
     assert torch.equal(few["crop_flip"], more["crop_flip"])
     assert set(more) == {"crop_flip", "erase", "mix"}
-
-
-def test_images_of_another_size_are_possible():
-    config = replace(PLAIN, crop_padding=1)
-    assert config.model == ViTConfig()
-    small = image()[:, :7, :7]
-    assert augment(small, sample_augmentations(1, generator(), config), config).shape == (1, 7, 7)

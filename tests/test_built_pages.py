@@ -47,14 +47,10 @@ def test_a_notebooks_page_links_to_its_notebook_and_to_the_numbers_that_it_shows
             assert (pages.folder / link["href"]).read_text(encoding="utf-8") == numbers[f"{figure['id']}.csv"]
 
 
-def test_every_page_has_a_description_and_every_figure_a_text_for_who_does_not_see_it(pages):
+def test_every_page_has_a_description_and_every_figure_an_alternative_text(pages):
     for name, page in pages.items():
         assert page.select_one("meta[name=description]")["content"], name
         assert all(len(image.get("alt", "")) > 20 for image in page.select("img[src*='_images/']")), name
-
-
-def test_github_pages_serves_the_folders_that_begin_with_an_underscore(pages):
-    assert (pages.folder / ".nojekyll").is_file()
 
 
 def test_the_whole_site_is_small(pages):

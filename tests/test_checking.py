@@ -1,11 +1,11 @@
 """The check of a homework: invented reports with one slip each, pasted text as people paste it, and bad files."""
 
 import json
-import subprocess
 import sys
 
 import pytest
 
+from tests.conftest import call
 from vitlib import homework, paths, printed
 from vitlib.checking import report
 from vitlib.checking.claims import Verdict
@@ -14,15 +14,9 @@ from vitlib.homework import Homework
 
 # N = 17, M = 16, D = 48, K = 8, F = 96: every count below is worked by hand
 NETWORK = {
-    "image_size": 32,
-    "patch_size": 8,
-    "channels": 3,
-    "embed_dim": 48,
-    "depth": 3,
-    "num_heads": 6,
-    "mlp_ratio": 2,
-    "share_norm": False,
-}
+    "image_size": 32, "patch_size": 8, "channels": 3, "embed_dim": 48,
+    "depth": 3, "num_heads": 6, "mlp_ratio": 2, "share_norm": False,
+}  # fmt: skip
 LAYER_MACS = """
 Q, K, V: 3 * seq_len * embed_dim * embed_dim = 3 * 17 * 48 * 48 = 117504
 Scores: 17 * 17 * 48 = 13872
@@ -221,30 +215,83 @@ def test_a_wrong_row_of_a_summary_is_named(row, why):
         ("Accuracy of Shirt : 71 % (700/1000)", "Shirt"),
         ("| T-shirt/top | 80,0 % | 70 / 1000 |", "T-shirt/top"),
         ("6: 0.71 (700/1000)", "Shirt"),
+        ("Class 6: 72% (709/1000)", "Shirt"),
         ("Class 6: 70.00 % (700/999)", "Shirt"),
         ("Class 6: 120.00 %", "Shirt"),
+        ("Class 6: 101%", "Shirt"),
         ("accuracy: 85.17% (8516/10000)", "overall"),
         ("test acc 0.8517\r\nTest\u00a0loss: -0.4", "loss"),
     ],
 )
-def test_results_are_read_as_they_are_printed(lines, name):
+def test_a_wrong_result_is_found_in_every_print_format(lines, name):
     found = wrong(checked(results=lines))
     assert {claim for _, claim in found} == {name}
 
 
 @pytest.mark.parametrize(
-    ("printed", "why"),
+    "lines",
     [
-        ("Computational complexity: 1.17 MMac\nNumber of parameters: 67.59 k", None),
-        ("macs=1171200 params=67594", None),
-        ("Total mult-adds (M): 1.17\nTotal params: 67,594", None),
-        ("1.1712e+06 MACs", None),
-        ("FLOPs: 1.106M", "misses the class token: 16 tokens, not 17 (−64,800)"),
+        "Test accuracy: 0.8517 (8517/10000)",
+        "Shirt: .614 (614/1000)",
+        "Class 1: 100% (1000/1000)",
+        "Class 1: 1.00 (1000/1000)",
+        "Class 1: 85% (858/1000)",  # cut
+        "Class 1: 86% (858/1000)",
+        NONE["results"].replace("84.50% (8450/10000)", "0.8450"),
+        "\n".join(f"{i}: {0.8 + i / 100:.2f}" for i in range(10)) + "\nOverall accuracy: 85%",
     ],
 )
-def test_what_tools_print_is_read(printed, why):
-    found = wrong(checked(tools={"some tool": printed}))
+def test_right_results_are_right_in_every_print_format(lines):
+    assert {claim.verdict for claim in checked(results=lines)} == {Verdict.RIGHT}
+
+
+def test_an_accuracy_is_quoted_as_it_is_printed():
+    (claim,) = checked(results="6: 0.71 (700/1000)")
+    assert claim.why == ("700 of 1,000 is 70.00 %, not 0.71",)
+    among = [claim for claim in report.check(Homework(results="Accuracy: 85%")) if claim.name == "among our runs"]
+    assert {claim.value for claim in among} == {"85 %"}
+
+
+MISSES_CLASS_TOKEN = "misses the class token: 16 tokens, not 17 (−64,800)"
+
+
+@pytest.mark.parametrize(
+    ("line", "kinds", "why"),
+    [
+        ("Computational complexity: 1.17 MMac\nNumber of parameters: 67.59 k", "macs parameters", None),
+        ("macs=1171200 params=67594", "macs parameters", None),
+        ("macs=1106400 params=67594", "macs parameters", MISSES_CLASS_TOKEN),
+        ("MACs: 1,171,200 Params: 67,594", "macs parameters", None),
+        ("MACs: 1106400\nParams: 67594", "macs parameters", MISSES_CLASS_TOKEN),
+        ("MACs 1.106M Params (K) 67.59", "macs parameters", MISSES_CLASS_TOKEN),
+        ("GMACs: 0.001106 MParams: 0.06759", "macs parameters", MISSES_CLASS_TOKEN),
+        ("1.106M MACs 67.59K params", "macs parameters", MISSES_CLASS_TOKEN),
+        ("FLOPs 2342400 MACs 1106400 Params 67594", "flops macs parameters", MISSES_CLASS_TOKEN),
+        ("Total mult-adds (M): 1.17\nTotal params: 67,594", "macs parameters", None),
+        ("1.1712e+06 MACs", "macs", None),
+        ("FLOPs: 1.106M", "flops", MISSES_CLASS_TOKEN),
+    ],
+)
+def test_what_tools_print_is_read(line, kinds, why):
+    assert {*printed.counts(line)} == {*kinds.split()}
+    found = wrong(checked(tools={"some tool": line}))
     assert [*found.values()] == ([(why,)] if why else [])
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        ("tools", {"a tool": "MACs 9999999999999999999"}),
+        ("results", "Test loss: 9999999999999999999"),
+        ("summary", "Linear-1 [-1, 16, 48] 9999999999999999999"),
+        ("summary", "Total params: 9999999999999999999"),
+    ],
+)
+def test_a_number_that_is_too_large_leaves_its_part_unchecked(part, text):
+    first, *others = sorted(checked(**NONE | {part: text}), key=lambda claim: claim.where != part)
+    assert (first.where, first.verdict) == (part, Verdict.UNCHECKED)
+    assert first.why == ("number is '9999999999999999999', but must be at most 1,000,000,000,000,000,000.",)
+    assert {claim.verdict for claim in others} == {Verdict.RIGHT}
 
 
 def test_rows_of_a_markdown_table_are_read():
@@ -252,26 +299,17 @@ def test_rows_of_a_markdown_table_are_read():
     assert wrong(checked(layer_macs="| Row | Formula | MACs |\n|---|---|---|\n" + table)) == {}
 
 
-def command(*arguments):
-    return subprocess.run(
-        [sys.executable, paths.ROOT / "tools" / "check.py", *arguments],
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
-
-
 BAD = {
-    "heads": ("network: {embed_dim: 64, num_heads: 5}", "embed_dim is 64, but has to be a multiple of num_heads=5."),
-    "dimension": ("network: {width: 64}", "setting is 'width', but has to be one of"),
-    "part": ("macs: 5", "setting is 'macs', but has to be one of"),
+    "heads": ("network: {embed_dim: 64, num_heads: 5}", "embed_dim is 64, but must be a multiple of num_heads=5."),
+    "dimension": ("network: {width: 64}", "setting is 'width', but must be one of"),
+    "part": ("macs: 5", "setting is 'macs', but must be one of"),
     "bomb": ("a: &a [x, x]\nb: &b [*a, *a]\n", "aliases (*name) are not allowed"),
     "paste": (
         "summary: |\n" + "  Linear-1 [-1, 16, 48] 9,264\n" * 200_000,
-        "bytes, but has to have at most 1,000,000.",
+        "bytes, but must have at most 1,000,000.",
     ),
-    "list": ("- 1", "but has to hold network, results"),
-    "text": ("network: small", "network is 'small', but has to hold dimensions by name"),
+    "list": ("- 1", "but must hold network, results"),
+    "text": ("network: small", "network is 'small', but must hold dimensions by name"),
     "binary": ("\0", "is not valid YAML"),
     "indentation": ("summary: |\n      Layer\n  Linear-1 9,264\n", "is not valid YAML"),
 }
@@ -289,22 +327,22 @@ def test_a_file_that_is_no_homework_gets_one_sentence(kind, tmp_path):
 
 
 def test_the_command_checks_one_file_or_a_folder(tmp_path):
+    command = [sys.executable, paths.ROOT / "tools" / "check.py"]
     (tmp_path / "right.yaml").write_text("tools: {thop: '9983872.0'}", encoding="utf-8")
-    one = command(tmp_path / "right.yaml")
-    assert (one.returncode, one.stdout.splitlines()[-1].rpartition(": ")[2]) == (0, "1 right under another convention")
+    status, said = call([*command, tmp_path / "right.yaml"])
+    assert (status, said.splitlines()[-1].rpartition(": ")[2]) == (0, "1 right under another convention")
     (tmp_path / "wrong.yaml").write_text("tools: {thop: 'MACs 9983871'}", encoding="utf-8")
     (tmp_path / "broken.yaml").write_text("tools: 5", encoding="utf-8")
-    folder = command(tmp_path)
-    assert folder.returncode == 1
-    _, broken, right, false, *_ = folder.stdout.splitlines()
-    assert "tools is 5, but has to be" in broken
+    status, said = call([*command, tmp_path])
+    assert status == 1
+    _, broken, right, false, *_ = said.splitlines()
+    assert "tools is 5, but must be" in broken
     assert right.split()[1:] == ["0", "1", "0", "0"]
     assert false.split()[1:5] == ["1", "0", "0", "0"]
-    data = json.loads(command(tmp_path, "--json").stdout)
+    data = json.loads(call([*command, tmp_path, "--json"])[1])
     assert [*data.values()][2]["claims"][0]["verdict"] == "wrong"
-    missing = command(tmp_path / "no.yaml")
-    assert (missing.returncode, missing.stdout) == (1, "")
-    assert "no.yaml', but has to be a homework's YAML file or a folder of them" in missing.stderr
+    wanted = "must be a homework's YAML file or a folder of them (docs/check.md)."
+    assert call([*command, "no.yaml"]) == (1, f"\nHOMEWORK is 'no.yaml', but {wanted}\n")
 
 
 def test_a_check_does_not_import_pytorch():
@@ -312,8 +350,7 @@ def test_a_check_does_not_import_pytorch():
         "import sys; from vitlib import homework; from vitlib.checking import report; "
         "report.check(homework.REPORTED); print('torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
-    assert done.stdout == "False\n"
+    assert call([sys.executable, "-c", code]) == (0, "False\n")
 
 
 # names of the six rows of a layer's MACs as people write them
@@ -353,22 +390,25 @@ def test_right_rows_are_not_wrong_whatever_their_names_and_notation(style, form)
         ("Fc1: 156672", Verdict.WRONG),
     ],
 )
-def test_a_row_that_is_not_understood_is_not_wrong(line, verdict):
+def test_a_row_gets_its_verdict(line, verdict):
     assert [claim.verdict for claim in checked(layer_macs=line)] == [verdict]
 
 
 @pytest.mark.parametrize(
     ("lines", "value"),
     [
-        ("Test accuracy: 85.86%\nTrain accuracy: 91.20%\nBest validation accuracy: 86.4% (epoch 14)", "85.86"),
-        ("313/313 - 1s - loss: 0.39 - accuracy: 0.8586", "0.8586"),
-        ("Accuracy of the network on the 10000 test images: 85 %", "85"),
-        ("Accuracy: 8586 of 10000 correct (85.86%)", "85.86"),
-        ("Test accuracy: 85,86 %", "85.86"),
+        ("Test accuracy: 85.86%\nTrain accuracy: 91.20%\nBest validation accuracy: 86.4% (epoch 14)", 85.86),
+        ("313/313 - 1s - loss: 0.39 - accuracy: 0.8586", 85.86),
+        ("Accuracy of the network on the 10000 test images: 85 %", 85),
+        ("Accuracy of the network on the 10000 test images: 0.8586", 85.86),
+        ("Accuracy: 8586 of 10000 correct (85.86%)", 85.86),
+        ("Test accuracy: 85,86 %", 85.86),
+        ("Test accuracy: 85.86, 0.53 s", 85.86),
+        ("Test accuracy: 0.8586 (8586/10000)", 85.86),
     ],
 )
 def test_the_test_accuracy_is_found_among_other_numbers(lines, value):
-    assert printed.results(lines, CLASSES).overall.percent.text == value
+    assert float(printed.results(lines, CLASSES).overall.percent.value) == value
 
 
 def test_a_column_of_a_table_is_chosen_by_its_heading():

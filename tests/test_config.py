@@ -13,18 +13,18 @@ from vitlib import TrainConfig, ViTConfig, config, paths
 @pytest.mark.parametrize(
     ("kind", "settings", "sentence"),
     [
-        (ViTConfig, {"embed_dim": 63}, "embed_dim is 63, but has to be a multiple of num_heads=4."),
-        (ViTConfig, {"patch_size": 5}, "patch_size is 5, but has to be a divisor of image_size=28."),
-        (TrainConfig, {"epochs": "two"}, "epochs is 'two', but has to be a valid integer."),
-        (TrainConfig, {"lr": float("nan")}, "lr is nan, but has to be a finite number."),
-        (TrainConfig, {"optimizer": "sgd"}, "optimizer is 'sgd', but has to be 'adamw' or 'muon'."),
-        (TrainConfig, {"teacher": "../x"}, "teacher is '../x', but has to match pattern '^[a-z0-9-]*$'."),
-        (TrainConfig, {"batch_size": 60_000}, "batch_size is 60000, but has to be at most 55000."),
-        (TrainConfig, {"model": {"depth": 2}}, "model is {'depth': 2}, but has to be an instance of ViTConfig."),
+        (ViTConfig, {"embed_dim": 63}, "embed_dim is 63, but must be a multiple of num_heads=4."),
+        (ViTConfig, {"patch_size": 5}, "patch_size is 5, but must be a divisor of image_size=28."),
+        (TrainConfig, {"epochs": "two"}, "epochs is 'two', but must be a valid integer."),
+        (TrainConfig, {"lr": float("nan")}, "lr is nan, but must be a finite number."),
+        (TrainConfig, {"optimizer": "sgd"}, "optimizer is 'sgd', but must be 'adamw' or 'muon'."),
+        (TrainConfig, {"teacher": "../x"}, "teacher is '../x', but must match pattern '^[a-z0-9-]*$'."),
+        (TrainConfig, {"batch_size": 60_000}, "batch_size is 60000, but must be at most 55000."),
+        (TrainConfig, {"model": {"depth": 2}}, "model is {'depth': 2}, but must be an instance of ViTConfig."),
         (
             TrainConfig,
             {"train_images": 60_000},
-            "train_images + validation_images is 65000, but has to be at most 60000, the size of the training set.",
+            "train_images + validation_images is 65000, but must be at most 60000, the size of the training set.",
         ),
     ],
 )
@@ -45,9 +45,9 @@ def test_a_run_of_an_earlier_version_is_read_if_it_did_without_what_is_gone():
     earlier |= {name: value for name, value in config.RETIRED.items() if "." not in name}
     earlier["model"] = earlier["model"] | {"drop_path": 0.0}
     assert TrainConfig.from_dict(earlier) == settings
-    with pytest.raises(ValueError, match=r"^sam_rho is 0.05, but has to be 0.0: this version has no other\.$"):
+    with pytest.raises(ValueError, match=r"^sam_rho is 0.05, but must be 0.0: this version has no other\.$"):
         TrainConfig.from_dict({"sam_rho": 0.05})
-    with pytest.raises(ValueError, match=r"^model.drop_path is 0.1, but has to be 0.0: this version has no other\.$"):
+    with pytest.raises(ValueError, match=r"^model.drop_path is 0.1, but must be 0.0: this version has no other\.$"):
         TrainConfig.from_dict({"model": {"drop_path": 0.1}})
 
 

@@ -33,13 +33,9 @@ def test_a_square_of_the_confusion_matrix_says_what_it_counts(opened):
     assert line.inner_text() == detail(6, 2)
     squares.nth(62).focus()
     moves = {
-        "ArrowRight": (6, 3),
-        "ArrowDown": (7, 3),
-        "ArrowLeft": (7, 2),
-        "ArrowUp": (6, 2),
-        "Home": (0, 0),
-        "End": (9, 9),
-    }
+        "ArrowRight": (6, 3), "ArrowDown": (7, 3), "ArrowLeft": (7, 2), "ArrowUp": (6, 2),
+        "Home": (0, 0), "End": (9, 9),
+    }  # fmt: skip
     for key, place in moves.items():
         page.keyboard.press(key)
         assert line.inner_text() == detail(*place)

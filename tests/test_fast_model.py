@@ -1,4 +1,4 @@
-"""The form that trains gives the results of the form to read, from less arithmetic."""
+"""The form that trains gives the results of the readable form, from less arithmetic."""
 
 import copy
 
@@ -18,7 +18,7 @@ def pair(config):
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=["default", "one layer", "two norms"])
-def test_logits_gradients_and_names_are_those_of_the_form_to_read(config):
+def test_logits_gradients_and_names_are_those_of_the_readable_form(config):
     images, results = torch.randn(3, 1, 28, 28).double(), []
     for network in pair(config):
         logits = network(images)

@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 
 from vitlib import ViTConfig, cost, homework
-from vitlib.counting import counters
 from vitlib.model import ViT, attention, patchify
 from vitlib.report import diagrams, image_figures, output
 
@@ -26,15 +25,8 @@ def pictures(shown):
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_the_steps_of_the_diagram_have_all_parameters(config):
-    assert sum(step.parameters for step in diagrams.network_steps(config)) == counters.parameters(config)
+    assert sum(step.parameters for step in diagrams.network_steps(config)) == cost.model(config).parameters
     assert sum(step.parameters for step in diagrams.layer_steps(config)) == cost.encoder_layer(config).parameters
-
-
-def test_the_diagram_names_every_shape_and_number_of_its_steps():
-    html = diagrams.network(ViTConfig()).forms["text/html"]
-    for step in [*diagrams.network_steps(ViTConfig()), *diagrams.layer_steps(ViTConfig())]:
-        assert f">{step.shape}</text>" in html
-        assert not step.parameters or f">{step.parameters:,}</text>" in html
 
 
 def test_a_gallery_shows_each_class_as_the_data_set_has_it():
@@ -72,7 +64,7 @@ def test_source_shows_methods_under_their_class_without_docstrings():
 
 @pytest.mark.parametrize("value", ["91 %", True, np.float64(0.5), None])
 def test_only_numbers_are_quoted(value):
-    with pytest.raises(TypeError, match=r"accuracy is .*, but has to be an int or a float"):
+    with pytest.raises(TypeError, match=r"accuracy is .*, but must be an int or a float"):
         output.quote(accuracy=value)
 
 

@@ -1,10 +1,16 @@
-"""Training on a GPU: recorded steps against eager ones, checkpoints, and evaluation (pytest -m gpu)."""
+"""Training on a GPU: recorded steps against eager ones, checkpoints, evaluation, and a page (pytest -m gpu)."""
 
+import json
+import os
+import subprocess
+import sys
+
+import gpu
 import pytest
 import torch
 
 from tests.conftest import NEEDS_GPU
-from vitlib import TrainConfig, ViTConfig, data, train
+from vitlib import TrainConfig, ViTConfig, data, load_run, paths, runs, train
 from vitlib.evaluate import evaluate
 from vitlib.training.engine import WARMUP_STEPS, Engine
 
@@ -108,3 +114,13 @@ def test_a_run_is_trained_and_evaluated_on_the_device(quick, tmp_path):
     found = evaluate(run, *data.load("test"))
     assert found.correct == run.metrics["correct"]
     assert found.loss == pytest.approx(run.metrics["loss"], abs=1e-9)
+
+
+def test_the_training_page_executes_on_the_gpu(tmp_path):
+    command = [sys.executable, "-m", "papermill", "notebooks/02_training.ipynb", str(tmp_path / "out.ipynb")]
+    command += ["--kernel", "python3", "--parameters_yaml", json.dumps({"run_name": "report"} | gpu.TINY)]
+    surroundings = os.environ | {"REPORT_HOME": str(tmp_path)}
+    subprocess.run(command, cwd=paths.ROOT, env=surroundings, check=True, capture_output=True)
+    run = load_run(tmp_path / "runs" / "report")
+    assert run.manifest["starts"][-1]["device_kind"] == "cuda"
+    assert runs.is_complete(run.path)

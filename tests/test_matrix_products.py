@@ -25,6 +25,11 @@ def test_one_product_takes_the_macs_of_the_loops_that_compute_it():
     assert (HEADS.macs_of_one, HEADS.macs) == (macs, SIZES["H"] * macs)
 
 
+def test_a_single_product_shows_one_count():
+    product = MatrixProduct(names=NAMES, shape="NdN", sizes=SIZES, labels=("one", "all"))
+    assert [p.get_text(" ", strip=True) for p in drawn(product).select("p")] == ["one N · N · d = 5 × 5 × 3 = 75"]
+
+
 def test_the_counts_show_symbols_values_and_results():
     lines = [p.get_text(" ", strip=True) for p in drawn(HEADS).select("p")]
     assert lines == ["one N · N · d = 5 × 5 × 3 = 75", "all H · N · N · d = 2 × 5 × 5 × 3 = 150"]
@@ -54,5 +59,5 @@ def test_the_picture_has_a_sheet_for_each_copy_and_its_sizes_at_the_sides():
 
 
 def test_an_unknown_symbol_gets_one_sentence():
-    with pytest.raises(ValueError, match="symbol is 'K', but has to be one of N, d, H, D"):
+    with pytest.raises(ValueError, match="symbol is 'K', but must be one of N, d, H, D"):
         MatrixProduct(names=NAMES, shape="NKN", sizes=SIZES)

@@ -1,22 +1,9 @@
-"""What the last page says about the run and the measurements."""
+"""What the last page says about the measurements."""
 
 import json
 
-from vitlib import load_run, paths
+from vitlib import paths
 from vitlib.report import origins
-
-
-def test_a_runs_facts_hold_its_commit_its_machine_and_each_setting():
-    run = load_run(paths.ROOT / "runs" / "report")
-    facts = dict(origins.run_facts(run))
-    start = run.manifest["starts"][-1]
-    assert facts["Commit"] == f"`{start['code']['commit']}`"
-    assert (facts["Device"], facts["torch"]) == (start["device"], start["packages"]["torch"])
-    settings = run.config.to_dict()
-    for name, value in (settings.pop("model") | {}).items():
-        assert facts[f"`model.{name}`"] == f"`{value!r}`"
-    for name, value in settings.items():
-        assert facts[f"`{name}`"] == f"`{value!r}`"
 
 
 def test_every_result_is_listed_with_its_command_and_its_machine():

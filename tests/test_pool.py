@@ -1,4 +1,4 @@
-"""Tasks that run side by side: their order, their failures, and what a reader sees of them."""
+"""Tasks that run side by side: their order, and their failures."""
 
 import os
 import signal
@@ -48,15 +48,3 @@ def test_ctrl_c_gets_one_sentence_however_many_tasks_it_stops():
     with pytest.raises(UserError) as error:
         pool.run(task, ["a", "b"], 2)
     assert str(error.value) == "Stopped. Run the same command again to continue."
-
-
-def test_on_a_terminal_a_block_shows_what_runs_and_lines_stand_above_it(monkeypatch, capsys):
-    monkeypatch.setattr(os, "get_terminal_size", lambda: os.terminal_size((40, 20)))
-    display = pool.Display()
-    display.terminal = True
-    display.running = {"03_per_class": (time.monotonic(), "cell 1 of 9"), "06_recipe": (time.monotonic(), "")}
-    display.draw()
-    block = capsys.readouterr().out
-    assert block.splitlines() == [f"  {'03_per_class':18}{'cell 1 of 9':16}0:00"[:39], f"  {'06_recipe':34}0:00"[:39]]
-    display.say("01_model  done in 5 s")
-    assert capsys.readouterr().out == f"\x1b[2A\x1b[J01_model  done in 5 s\n{block}"

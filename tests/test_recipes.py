@@ -28,16 +28,16 @@ def test_settings_may_change_a_part_of_the_network():
         (b"[" * 5000, "is not valid YAML: maximum recursion depth exceeded"),
         (b"<<<<<<< HEAD\ncost: a\n=======\ncost: b\n>>>>>>> theirs\n", "is not valid YAML: "),
         ("a: {b: 1, c: 2, b: 3}", "is not valid YAML: 'b' is given twice in "),
-        (b"", "wrong.yaml holds None, but has to hold settings."),
-        ("- a", "wrong.yaml holds ['a'], but has to hold settings."),
-        ("{}", "wrong.yaml: settings is missing, but has to be given."),
-        (f"price: 3\n{GOOD}", "setting is 'price', but has to be one of settings."),
-        (GOOD.replace("{epochs: 3}", "[3]"), "settings is [3], but has to be a valid dictionary."),
-        (GOOD.replace("epochs: 3", "epochs: 0"), "wrong.yaml: epochs is 0, but has to be greater than or equal to 1."),
-        (GOOD.replace("epochs: 3", "epoch: 3"), "setting is 'epoch', but has to be one of batch_size, crop_padding, "),
-        (GOOD.replace("epochs: 3", "seed: 3"), "seed is 3, but has to be left to the study, which lists its seeds."),
-        (GOOD.replace("epochs: 3", "model: 3"), "model is 3, but has to be settings by name."),
-        (GOOD.replace("epochs: 3", "model: {width: 3}"), "setting is 'width', but has to be one of channels, "),
+        (b"", "wrong.yaml holds None, but must hold settings."),
+        ("- a", "wrong.yaml holds ['a'], but must hold settings."),
+        ("{}", "wrong.yaml: settings is missing, but must be given."),
+        (f"price: 3\n{GOOD}", "setting is 'price', but must be one of settings."),
+        (GOOD.replace("{epochs: 3}", "[3]"), "settings is [3], but must be a valid dictionary."),
+        (GOOD.replace("epochs: 3", "epochs: 0"), "wrong.yaml: epochs is 0, but must be greater than or equal to 1."),
+        (GOOD.replace("epochs: 3", "epoch: 3"), "setting is 'epoch', but must be one of batch_size, crop_padding, "),
+        (GOOD.replace("epochs: 3", "seed: 3"), "seed is 3, but must be left to the study, which lists its seeds."),
+        (GOOD.replace("epochs: 3", "model: 3"), "model is 3, but must be settings by name."),
+        (GOOD.replace("epochs: 3", "model: {width: 3}"), "setting is 'width', but must be one of channels, "),
     ],
 )
 def test_a_wrong_recipe_gets_one_sentence(tmp_path, monkeypatch, text, sentence):
@@ -50,5 +50,5 @@ def test_a_wrong_recipe_gets_one_sentence(tmp_path, monkeypatch, text, sentence)
 
 
 def test_an_unknown_recipe_gets_the_names_of_the_known_ones():
-    with pytest.raises(ValueError, match=r"recipe is 'bets', but has to be one of best, .*, homework\."):
+    with pytest.raises(ValueError, match=r"recipe is 'bets', but must be one of best, .*, homework\."):
         recipes.load("bets")

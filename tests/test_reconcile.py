@@ -2,12 +2,13 @@ import json
 from importlib.metadata import PackageNotFoundError, version
 
 import pytest
+import thop
 import torch
 from hypothesis import given, settings
 
 from tests.test_cost import configs
-from vitlib import ViTConfig, cost
-from vitlib.counting import counters, reconcile, tools
+from vitlib import ViT, ViTConfig, cost
+from vitlib.counting import reconcile, tools
 from vitlib.counting.forms import FORMS
 
 COMMITTED = json.loads(tools.TABLE.read_text(encoding="utf-8"))
@@ -37,7 +38,7 @@ def test_the_terms_add_up_to_what_each_tool_reported(tool):
 @pytest.mark.parametrize(("kind", "total"), [("macs", 9983872), ("parameters", 201290)])
 def test_a_count_that_the_terms_do_not_explain_gets_one_sentence(kind, total):
     reported = COMMITTED["counts"]["q @ k"]["thop"] | {kind: 5}
-    with pytest.raises(ValueError, match=f"thop's {kind} is 5, but has to be {total}, the sum of its terms"):
+    with pytest.raises(ValueError, match=f"thop's {kind} is 5, but must be {total}, the sum of its terms"):
         reconcile.explain(ViTConfig(), "thop", reported)
 
 
@@ -46,9 +47,10 @@ def test_a_count_that_the_terms_do_not_explain_gets_one_sentence(kind, total):
 def test_the_terms_hold_for_networks_of_any_size(config):
     network = cost.model(config)
     macs, parameters = (reconcile.differences(config, kind) for kind in ("macs", "parameters"))
-    thop = counters.thop_profile(config)
-    assert thop == (add_up(network.macs, macs["thop"]), add_up(network.parameters, parameters["thop"]))
-    assert counters.summary(config)[1] == add_up(network.parameters, parameters["torchsummary"])
+    size = config.channels, config.image_size, config.image_size
+    counted = thop.profile(ViT(config), inputs=(torch.zeros(1, *size),), verbose=False)
+    assert counted == (add_up(network.macs, macs["thop"]), add_up(network.parameters, parameters["thop"]))
+    assert tools.summary(ViT(config), size)[1] == add_up(network.parameters, parameters["torchsummary"])
 
 
 @pytest.mark.parametrize("tool", tools.TOOLS)

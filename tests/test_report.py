@@ -17,7 +17,7 @@ from vitlib.studies import recipes
 
 
 @pytest.mark.parametrize("name", ["quick", "full", "smoke"])
-def test_every_key_of_a_profile_is_a_parameter_of_its_notebook(name):
+def test_each_profile_is_valid_and_trains_the_report(name):
     assert report.profile(name)["02_training"]["run_name"] == "report"
 
 
@@ -36,7 +36,7 @@ def test_a_recipes_network_settings_are_parameters_and_a_profile_may_change_them
 
 def test_a_wrong_parameter_ends_the_page_with_one_sentence(project):
     (project / "profiles" / "mine.yaml").write_text("03_per_class:\n  run_name: nowhere\n", encoding="utf-8")
-    with pytest.raises(UserError, match=r"run is '.*runs/nowhere', but has to be a finished run"):
+    with pytest.raises(UserError, match=r"run is '.*runs/nowhere', but must be a finished run"):
         report.execute("mine", ["03_per_class"])
     assert not list((project / "build" / "mine" / "book").iterdir())
 
@@ -94,7 +94,7 @@ None"""
 ANOTHER_LOOK = "backend: Agg\nfont.family: monospace\naxes.facecolor: black\ntext.usetex: True\nsvg.fonttype: none\n"
 
 
-def test_neither_the_readers_matplotlib_nor_his_kernels_change_a_page(tmp_path, monkeypatch):
+def test_neither_the_readers_matplotlib_nor_their_kernels_change_a_page(tmp_path, monkeypatch):
     expected = outputs_of(FIGURE, tmp_path)
     assert expected[0].text.strip() == sys.executable
     assert expected[1].data["image/svg+xml"]
@@ -130,32 +130,8 @@ def test_papermill_refuses_an_unknown_parameter_and_writes_nothing(tmp_path, mor
     command = [sys.executable, "-m", "papermill", "notebooks/01_model.ipynb", str(tmp_path / "out.ipynb")]
     status, output = call([*command, "-p", "x", "1", *more])
     assert status == 1
-    assert "parameter is 'x', but has to be one of example" in output
+    assert "parameter is 'x', but must be one of example" in output
     assert not any(tmp_path.iterdir())
-
-
-def test_the_pages_show_the_homeworks_numbers(pages):
-    words = {name: page.get_text(" ") for name, page in pages.items()}
-    for page, numbers in (
-        ("04_encoder_cost", ("160,000", "2,777,600", "49,984", "49,856")),
-        ("counting_tools", ("9,983,872", "201,290", "201,802", "204,554", "11,161,216")),
-    ):
-        for number in numbers:
-            assert number in words[f"{page}.html"], number
-    assert "MACs: 9983872.0, Params: 201290.0." in words["01_model.html"]
-    assert "85.17" in words["index.html"]
-    assert "0.437977" in words["index.html"]
-    assert re.search(r"Test Accuracy \(Overall\): \d\d\.\d\d% \(\d{4}/10000\)", words["03_per_class.html"])
-
-
-def test_a_missing_number_stops_the_build(tmp_path):
-    book = copy_of_the_book(tmp_path)
-    page = book / "03_per_class.ipynb"
-    content = page.read_text(encoding="utf-8")
-    page.write_text(content.replace('"application/papermill.record/text/plain"', '"dropped/text"'), encoding="utf-8")
-    result = build(book, tmp_path)
-    assert result.returncode != 0
-    assert "No text/plain found in 'accuracy" in result.stdout + result.stderr
 
 
 def test_pages_have_launch_buttons_only_if_the_settings_name_a_repository(tmp_path, pages):

@@ -50,7 +50,7 @@ def test_gathered_answers_are_those_of_the_runs_and_their_teacher(make_study, tm
     name = made.with_made_teacher(made.variants["taught"]).teacher
     expected = distillation.answers(distillation.networks(name), images).softmax(1)
     torch.testing.assert_close(teacher.probabilities.float(), expected, rtol=0, atol=1e-3)
-    with pytest.raises(ValueError, match=r"answers is 'homework/teacher', but has to be one of homework/test, "):
+    with pytest.raises(ValueError, match=r"answers is 'homework/teacher', but must be one of homework/test, "):
         answers.load(made, "homework", "teacher")
     made.table.write_text(made.table.read_text(encoding="utf-8").replace(",0.", ",0.9", 9), encoding="utf-8")
     with pytest.raises(ValueError, match=r"test accuracy of 'homework' is .*, as in"):

@@ -15,7 +15,7 @@ from vitlib import data, runs, train, train_seeds
 from vitlib.training.progress import Progress
 
 
-def weights(run):
+def tensors(run):
     return safetensors.torch.load_file(run.path / "model.safetensors")
 
 
@@ -30,10 +30,10 @@ def test_each_seed_of_many_equals_that_seed_alone(quick, tmp_path, monkeypatch, 
     for run in together:
         alone = train(run.config, tmp_path / "alone" / str(run.config.seed), **SILENT)
         assert alone.config.digest == run.config.digest
-        for name, tensor in weights(alone).items():
+        for name, tensor in tensors(alone).items():
             if name.endswith("key.bias"):  # shifts a row of scores by a constant: no gradient but rounding, no effect
                 continue
-            torch.testing.assert_close(weights(run)[name], tensor, rtol=1e-3, atol=1e-4)
+            torch.testing.assert_close(tensors(run)[name], tensor, rtol=1e-3, atol=1e-4)
         for ours, theirs in zip(run.history, alone.history, strict=True):
             assert ours["train_loss"] == pytest.approx(theirs["train_loss"], abs=2e-5)
         assert run.metrics["loss"] == pytest.approx(alone.metrics["loss"], abs=1e-4)
@@ -81,9 +81,9 @@ def test_finished_seeds_are_left_out(quick, tmp_path):
 @pytest.mark.parametrize(
     ("seeds", "model", "sentence"),
     [
-        ([], TINY, r"seeds is \[\], but has to be at least one seed"),
-        ([1, 1], TINY, r"seeds is \[1, 1\], but has to be at least one seed, and each only once"),
-        ([1, 2], replace(TINY, dropout=0.1), "dropout is 0.1, but has to be 0 if several seeds train at once"),
+        ([], TINY, r"seeds is \[\], but must be at least one seed"),
+        ([1, 1], TINY, r"seeds is \[1, 1\], but must be at least one seed, and each only once"),
+        ([1, 2], replace(TINY, dropout=0.1), "dropout is 0.1, but must be 0 if several seeds train at once"),
     ],
 )
 def test_seeds_that_cannot_train_together_get_one_sentence(quick, tmp_path, seeds, model, sentence):

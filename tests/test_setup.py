@@ -69,7 +69,7 @@ def test_make_installs_again_into_a_copied_folder(project):
     assert "tools/setup.sh" in call("make", "-n", "lint", cwd=copy)[1]
 
 
-def test_a_python_without_packages_for_it_is_passed_over_and_without_another_one_sentence_says_which_do(project):
+def test_set_up_skips_unsupported_pythons_and_names_the_supported(project):
     folder = project / "pythons"
     program(folder / "python3", "echo CPython 3.15.0 for Linux x86_64 glibc 2.41; exit 1")
     only = {"PATH": f"{folder}:/usr/bin:/bin"}
@@ -102,7 +102,7 @@ def test_an_exported_cdpath_does_not_lead_set_up_elsewhere(project, tmp_path):
     assert output.startswith(f"{project.resolve()}\n")
 
 
-def test_of_pips_settings_those_hold_that_say_how_packages_are_reached():
+def test_only_pips_settings_for_reaching_packages_apply():
     listing = """:env:.user='1'
 :env:.timeout='7'
 global.index-url='https://mirror/simple'
@@ -139,8 +139,8 @@ def test_proxy_certificates_and_an_index_known_to_uv_alone_hold_for_both(tmp_pat
     ("log", "sentence"),
     [
         ("OSError: [Errno 28] No space left on device", "The disk is full"),
-        ("error: Hash mismatch for `zipp==4.1.2`", "A package that came is not the one that requirements.txt names"),
-        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES", "A package that came is not the one"),
+        ("error: Hash mismatch for `zipp==4.1.2`", "A downloaded package does not match its hash in requirements.txt"),
+        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES", "A downloaded package does not match its hash"),
         ("dns error: failed to lookup address", "is there a network?"),
         ("ERROR: Could not find a version that satisfies torch", "pip could not install the packages: ERROR: Could"),
     ],

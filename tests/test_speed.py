@@ -139,6 +139,6 @@ def test_the_speed_is_compared_with_that_of_another_commits_code(tmp_path):
 
 
 def test_a_commit_that_does_not_exist_gets_one_sentence():
-    sentence = r"^commit is 'nowhere', but has to be one that git knows: fatal: [^\n]+$"
+    sentence = r"^commit is 'nowhere', but must be one that git knows: fatal: [^\n]+$"
     with pytest.raises(SystemExit, match=sentence), before.checkout("nowhere"):
         pass

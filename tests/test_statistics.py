@@ -52,5 +52,5 @@ def test_a_step_of_one_run_is_judged_by_the_spread_of_the_others():
 
 
 def test_steps_of_one_run_each_cannot_be_compared():
-    with pytest.raises(ValueError, match="steps have one run each, but at least one has to have two"):
+    with pytest.raises(ValueError, match="steps have one run each, but at least one must have two"):
         step_gains([Summary((1.0,)), Summary((2.0,))])

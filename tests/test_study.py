@@ -15,8 +15,7 @@ from threading import Thread
 import pytest
 import study as tool
 
-from tests import slurm
-from tests.conftest import SILENT, wait_until
+from tests.conftest import SILENT, call, environment, wait_until
 from vitlib import data, paths, runs
 from vitlib.config import differences
 from vitlib.studies import study, tables
@@ -82,18 +81,9 @@ def command(monkeypatch):
     return call
 
 
-def start(*arguments):
-    """Start the tool as a process of its own, in which nothing is compiled."""
-    environment = os.environ | {"TORCHDYNAMO_DISABLE": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, tool.__file__, *map(str, arguments)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=paths.ROOT, env=environment, **pipes)
-
-
-def finish(process):
-    """Return the status, stdout and stderr of a process."""
-    out, err = process.communicate(timeout=300)
-    return process.returncode, out, err
+def process(made):
+    """Return the command that runs a study as a process of its own, on one core."""
+    return [sys.executable, tool.__file__, "run", str(made.path), "--cores", "1"]
 
 
 def run_all(made):
@@ -107,11 +97,10 @@ def rows_of(table):
         return list(csv.DictReader(file))
 
 
-def test_the_committed_studies_can_be_planned_and_every_row_belongs_to_a_run_of_its_study(capsys):
+def test_the_committed_studies_can_be_planned_and_every_row_belongs_to_a_run_of_its_study():
     for path in study.FOLDER.glob("*.yaml"):
         made, _ = tool.plan(path.stem)
         assert [*made.rows] == [row["digest"] for row in tables.read(made.table)]
-        assert "the test set" in capsys.readouterr().out
 
 
 def test_the_path_trains_on_at_most_300_million_images_and_its_two_results_come_first():
@@ -369,45 +358,35 @@ def test_the_remaining_time_counts_the_jobs_that_run_in_parallel(make_study, mon
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("recipe: homework", "recipe: hamework", "recipe is 'hamework', but has to be one of best, "),
-        ("recipe: homework", "recipe: [homework]", "recipe is ['homework'], but has to be a valid string."),
-        ("purpose: A test.", "purpose: ' '", "purpose is ' ', but has to have at least 1 character."),
-        ("purpose:", "porpoise:", "purpose is missing, but has to be given."),
-        ("test: {test}", "test: often", "test is 'often', but has to be 'never', 'last' or 'every'."),
-        ("seeds: 0-2", "seeds: [0, 1, 0]", "seeds is [0, 1, 0], but has to be a range such as 0-4 or a list of diff"),
-        ("seeds: 0-2", "seeds: []", "seeds is [], but has to be a range such as 0-4 or a list of different whole "),
-        ("seeds: 0-2", "seeds: 2-0", "seeds is '2-0', but has to be a range such as 0-4"),
-        ("seeds: 0-2", "seeds: 5", "seeds is 5, but has to be a range such as 0-4"),
-        ("seeds: 0-2", "seeds: [0, -1]", "seeds.1 is -1, but has to be greater than or equal to 0."),
-        ("seeds: 0-2", "seeds: [yes]", "seeds.0 is True, but has to be a valid integer."),
-        ("seeds: 0-2", "seeds: 0-99999999999", "the number of seeds is 100000000000, but has to be at most 100,000."),
-        ("seeds: 0-2", f"seeds: [0, {2**63}]", f"seeds.1 is {2**63}, but has to be less than {2**63}."),
-        ("seeds_a_job: 2", "seeds_a_job: 0", "seeds_a_job is 0, but has to be greater than or equal to 1."),
-        ("seeds_a_job: 2", "seeds_a_job: true", "seeds_a_job is True, but has to be a valid integer."),
-        ("curves: true", "curves: 2", "curves is 2, but has to be a valid boolean."),
-        ("epochs: 2", "epochs: many", "epochs is 'many', but has to be a valid integer."),
-        ("  homework: {}", "", "variants is None, but has to be a valid dictionary."),
-        ("  homework: {}", "  {}", "variants is {}, but has to have at least 1 item"),
-        ("homework: {}", "fast: {lr: -1}", "variant 'fast': lr is -1, but has to be greater than or equal to 0."),
-        ("homework: {}", "fast: {rl: 1}", "variant 'fast': setting is 'rl', but has to be one of batch_size, "),
-        ("homework: {}", "fast: 3", "variants.fast is 3, but has to be a valid dictionary."),
-        ("homework: {}", "a: {from: b}", "variant 'a': from is 'b', but has to be a variant above it or a recipe"),
-        ("homework: {}", "a: {from: [homework]}", "variant 'a': from is ['homework'], but has to be a variant ab"),
+        ("recipe: homework", "recipe: hamework", "recipe is 'hamework', but must be one of best, "),
+        ("purpose:", "porpoise:", "purpose is missing, but must be given."),
+        ("seeds: 0-2", "seeds: [0, 1, 0]", "seeds is [0, 1, 0], but must be a range such as 0-4 or a list of diff"),
+        ("seeds: 0-2", "seeds: []", "seeds is [], but must be a range such as 0-4 or a list of different whole "),
+        ("seeds: 0-2", "seeds: 2-0", "seeds is '2-0', but must be a range such as 0-4"),
+        ("seeds: 0-2", "seeds: 5", "seeds is 5, but must be a range such as 0-4"),
+        ("seeds: 0-2", "seeds: [0, -1]", "seeds.1 is -1, but must be greater than or equal to 0."),
+        ("seeds: 0-2", "seeds: 0-99999999999", "the number of seeds is 100000000000, but must be at most 100,000."),
+        ("epochs: 2", "epochs: many", "epochs is 'many', but must be a valid integer."),
+        ("homework: {}", "fast: {lr: -1}", "variant 'fast': lr is -1, but must be greater than or equal to 0."),
+        ("homework: {}", "fast: {rl: 1}", "variant 'fast': setting is 'rl', but must be one of batch_size, "),
+        ("homework: {}", "a: {from: b}", "variant 'a': from is 'b', but must be a variant above it or a recipe"),
+        ("homework: {}", "a: {from: [homework]}", "variant 'a': from is ['homework'], but must be a variant ab"),
         ("homework: {}", "a: {}\n  b: {flip: false}", "variant 'b' has the same settings as 'a': remove one."),
         ("homework: {}", "a: {}\n  b: {lr: 1}\n  a: {lr: 2}", "is not valid YAML: 'a' is given twice in "),
-        ("homework: {}", "a: {seeds: 3}", "variant 'a': seeds is 3, but has to be a range such as 0-4 or a list"),
-        ("homework: {}", "a: {seeds: [-1]}", "variant 'a': seed is -1, but has to be greater than or equal to 0."),
-        ("curves: true", "first: [long]", "first is 'long', but has to be one of the variants: homework."),
-        ("curves: true", "teachers: {owl: {depth: 9}}", "teacher 'owl': depth is 9, but has to be 6 n + 4, such"),
-        ("curves: true", "teachers: {owl: {size: 9}}", "teacher 'owl': setting is 'size', but has to be one of b"),
-        ("curves: true", "teachers: {Owl: {}}", "teacher 'Owl': teacher is 'Owl', but has to match pattern"),
-        ("homework: {}", "1: {}", "the name of a variant is 1, but has to be a line of text: quote what YAML"),
-        ("homework: {}", '"a\\nb": {}', r"the name of a variant is 'a\nb', but has to be a line of text"),
+        ("homework: {}", "a: {seeds: 3}", "variant 'a': seeds is 3, but must be a range such as 0-4 or a list"),
+        ("homework: {}", "a: {seeds: [-1]}", "variant 'a': seed is -1, but must be greater than or equal to 0."),
+        ("curves: true", "first: [long]", "first is 'long', but must be one of the variants: homework."),
+        ("curves: true", "teachers: {owl: {depth: 9}}", "teacher 'owl': depth is 9, but must be 6 n + 4, such"),
+        ("curves: true", "teachers: {owl: {size: 9}}", "teacher 'owl': setting is 'size', but must be one of b"),
+        ("curves: true", "teachers: {Owl: {}}", "teacher 'Owl': teacher is 'Owl', but must match pattern"),
+        ("homework: {}", "1: {}", "the name of a variant is 1, but must be a line of text: quote what YAML"),
+        ("homework: {}", '"a\\nb": {}', r"the name of a variant is 'a\nb', but must be a line of text"),
     ],
 )
 def test_a_wrong_study_gets_one_sentence_and_leaves_nothing(tmp_path, command, old, new, sentence):
     assert old in HEAD
-    path = tmp_path / "tried.yaml"
+    path = tmp_path / "studies" / "tried.yaml"
+    path.parent.mkdir()
     path.write_text(HEAD.replace(old, new).replace("{test}", "never"), encoding="utf-8")
     said = command("run", path)
     assert sentence in said
@@ -416,23 +395,29 @@ def test_a_wrong_study_gets_one_sentence_and_leaves_nothing(tmp_path, command, o
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["tried.yaml"]
 
 
+def test_a_study_lies_in_a_folder_named_studies(tmp_path, command):
+    path = tmp_path / "mine.yaml"
+    path.write_text(HEAD, encoding="utf-8")
+    assert "but must be a file in a folder named studies, which gets the results" in command("plan", path)
+
+
 def test_an_unknown_study_gets_the_names_of_the_known_ones(command):
     said = command("plan", "paths")
-    assert said.startswith("study is 'paths', but has to be a file that ends in .yaml or one of best, ")
+    assert said.startswith("study is 'paths', but must be a file that ends in .yaml or one of best, ")
 
 
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        (None, "", "line 1 is '', but has to be columns that begin with variant,seed,digest"),
-        ("\nhomework,1,", "\n=======\nhomework,1,", "line 3 is '=======', but has to be 9 values"),
-        ("\nhomework,1,", "\nhomework,0,{first},2,0.5,0.7,1,x,cpu\nhomework,1,", "but has to be a row of another run"),
-        ("\nhomework,1,", "\nhomework,7,", "seed of a run is 7, but has to be 1, as its digest"),
-        (",2,0.", ",3,0.", "epochs of a run is 3, but has to be 2, as its digest"),
+        (None, "", "line 1 is '', but must be columns that begin with variant,seed,digest"),
+        ("\nhomework,1,", "\n=======\nhomework,1,", "line 3 is '=======', but must be 9 values"),
+        ("\nhomework,1,", "\nhomework,0,{first},2,0.5,0.7,1,x,cpu\nhomework,1,", "but must be a row of another run"),
+        ("\nhomework,1,", "\nhomework,7,", "seed of a run is 7, but must be 1, as its digest"),
+        (",2,0.", ",3,0.", "epochs of a run is 3, but must be 2, as its digest"),
         (",2,0.", ",2,O.", "validation_accuracy in line 2 is 'O."),
-        (",2,0.", ",true,0.", "epochs in line 2 is 'true', but has to be a number"),
-        (",2,0.", ",Infinity,0.", "epochs in line 2 is 'Infinity', but has to be a number"),
-        ("{first}", "DIGEST", "digest in line 2 is 'DIGEST', but has to be 12 hexadecimal digits"),
+        (",2,0.", ",true,0.", "epochs in line 2 is 'true', but must be a number"),
+        (",2,0.", ",Infinity,0.", "epochs in line 2 is 'Infinity', but must be a number"),
+        ("{first}", "DIGEST", "digest in line 2 is 'DIGEST', but must be 12 hexadecimal digits"),
         ("{end}", "", "the last line is 'homework,2,"),
         ("{end}", ',"', "unexpected end of data"),
     ],
@@ -465,7 +450,7 @@ def test_a_table_by_epoch_that_lacks_epochs_gets_one_sentence(make_study):
     run_all(made)
     lines = made.epochs_table.read_text(encoding="utf-8").splitlines(keepends=True)
     made.epochs_table.write_text("".join(lines[:3] + lines[4:]), encoding="utf-8")
-    sentence = rf"epochs of {made.runs[1][1].digest} is \[2\], but has to be 1 to 2, or no row of that run"
+    sentence = rf"epochs of {made.runs[1][1].digest} is \[2\], but must be 1 to 2, or no row of that run"
     with pytest.raises(ValueError, match=sentence):
         make_study().gather()
     made.epochs_table.write_text("".join(lines[:3] + lines[5:]), encoding="utf-8")  # none of that run's rows are left
@@ -544,10 +529,10 @@ def test_the_scheduler_is_read_from_snakemakes_options_and_profile(tmp_path, mon
     assert tool.executor([]) is tool.executor(["--cores", "2"]) is None
     assert tool.executor(["--executor", "slurm"]) == tool.executor(["--executor=slurm", "--jobs", "3"]) == "slurm"
     assert tool.executor(["--profile", "studies/slurm"]) == "slurm"
-    with pytest.raises(tool.UserError, match=r"--profile is 'nowhere', but has to be a folder that holds config.yaml"):
+    with pytest.raises(tool.UserError, match=r"--profile is 'nowhere', but must be a folder that holds config.yaml"):
         tool.executor(["--profile", "nowhere"])
     (tmp_path / "config.yaml").write_text("- slurm\n", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"config.yaml holds \['slurm'\], but has to hold executor\."):
+    with pytest.raises(ValueError, match=r"config.yaml holds \['slurm'\], but must hold executor\."):
         tool.executor(["--profile", str(tmp_path)])
 
 
@@ -572,26 +557,27 @@ def test_snakemake_runs_the_jobs_and_failed_ones_are_named(make_study):
     made = make_study()
     folder = made.folder(made.variants["homework"]) / "seed-2"
     folder.mkdir(parents=True)  # in the way of the second job
-    status, out, err = finish(start("run", made.path, "--cores", "1"))
+    status, said = call(process(made))
     assert status == 1
-    assert "1 of 2 jobs done, 0 running, 1 failed" in out
-    assert f"Results: {made.table} (2 of 3 runs)" in out
-    assert "  homework, seed 2: On " in err
-    assert "seed-2" in err
-    assert "1 job of 2 did not finish; the same command tries them again (" in err
+    assert "1 of 2 jobs done, 0 running, 1 failed" in said
+    assert f"Results: {made.table} (2 of 3 runs)" in said
+    assert "  homework, seed 2: On " in said
+    assert "seed-2" in said
+    assert "1 job of 2 did not finish; the same command tries them again (" in said
     folder.rmdir()
-    status, out, err = finish(start("run", made.path, "--cores", "1"))
-    assert status == 0, err
-    assert "finished: 2 runs; to train: 1 run in 1 job" in out
-    assert f"Results: {made.table} (3 of 3 runs)" in out
+    status, said = call(process(made))
+    assert status == 0, said
+    assert "finished: 2 runs; to train: 1 run in 1 job" in said
+    assert f"Results: {made.table} (3 of 3 runs)" in said
 
 
 @pytest.mark.cluster
 def test_options_that_snakemake_does_not_know_get_one_sentence(make_study):
     made = make_study()
-    status, _, err = finish(start("run", made.path, "--cores", "1", "--nonsense"))
+    status, said = call([*process(made), "--nonsense"])
     message = "snakemake: error: unrecognized arguments: --nonsense"
-    assert (status, err.strip()) == (1, f"Snakemake does not know these options ({message}): nothing was started.")
+    assert status == 1
+    assert said.splitlines()[-1] == f"Snakemake does not know these options ({message}): nothing was started."
     assert not made.table.exists()
 
 
@@ -599,23 +585,14 @@ def test_options_that_snakemake_does_not_know_get_one_sentence(make_study):
 def test_an_interrupted_study_ends_its_jobs_and_can_go_on(make_study):
     made = make_study(HEAD.replace("epochs: 2", "epochs: 20000"))
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell has it for what runs in the background
-    running = start("run", made.path, "--cores", "1")
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    running = subprocess.Popen(process(made), cwd=paths.ROOT, env=environment(), **pipes)
     signal.signal(signal.SIGINT, before)
     folder = made.folder(made.variants["homework"])
     wait_until(lambda: any(folder.glob("*.partial/checkpoint-*")), "a job trains", 300)
-    second = finish(start("run", made.path, "--cores", "1"))
-    assert "tried is being run by another process: wait for it or end it." in second[2]
+    assert "tried is being run by another process: wait for it or end it." in call(process(made))[1]
     running.send_signal(signal.SIGINT)
-    status, out, err = finish(running)
-    assert (status, err.strip()) == (1, "Stopped. Run the same command again to continue.")
+    out, err = running.communicate(timeout=300)
+    assert (running.returncode, err.strip()) == (1, "Stopped. Run the same command again to continue.")
     assert "Results: none yet (0 of 3 runs)" in out
     assert made.state(made.jobs).running == 0
-
-
-def test_the_cluster_tests_name_what_they_need(monkeypatch, tmp_path):
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert slurm.missing().startswith("The cluster tests need root: ")
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    wanted = "slurmctld, slurmd, sinfo, sbatch, srun, munged not found: apt-get install slurm-wlm munge."
-    assert slurm.missing() == wanted

@@ -3,7 +3,6 @@
 import matplotlib.pyplot as plt
 import pytest
 
-from vitlib import homework
 from vitlib.report import study_figures, study_results
 from vitlib.report.study_results import Runs
 from vitlib.studies import study
@@ -50,10 +49,6 @@ def test_every_run_of_a_study_is_in_one_group():
     by_last_epoch = {group.variant: group for group in groups if group.epochs == 3}
     for name, group in last.items():
         assert group.test == by_last_epoch[name].test
-
-
-def test_the_test_set_has_as_many_images_of_each_class_as_the_shares_assume():
-    assert set(homework.TOTAL) == {study_results.IMAGES_OF_A_CLASS}
 
 
 def test_the_scatter_has_a_mark_for_each_run_and_the_homework(runs):

@@ -8,7 +8,6 @@ from io import BytesIO
 import numpy as np
 import pytest
 import torch
-from bs4 import BeautifulSoup
 from PIL import Image, ImageDraw
 from playwright.sync_api import expect
 from torch import nn
@@ -33,40 +32,12 @@ def result(run, test_set):
 # ---- Python --------------------------------------------------------------------------------------------------------
 
 
-def test_samples_are_four_of_each_class_by_rule():
-    labels, generator = torch.arange(10_000) % 10, torch.Generator().manual_seed(22)
-    noise = torch.randn(10_000, 10, generator=generator, dtype=torch.float64)
-    result = Evaluation(noise + 3 * nn.functional.one_hot(labels, 10), labels)
-    samples = try_it.choose(result)
-    assert len(samples) == len({sample.index for sample in samples}) == 40
-    p, right = result.probabilities, result.predictions == result.labels
-    for label in range(10):
-        mine = result.labels == label
-        kinds = {kind: [s for s in samples if (s.kind, s.label) == (kind, label)] for kind in try_it.KINDS}
-        assert [len(kinds[kind]) for kind in try_it.KINDS] == [2, 1, 1]
-        sure = p.amax(dim=1)[mine & right].sort().values
-        for sample in kinds["typical"]:
-            below = int((sure < sample.probability).sum())
-            assert abs(below - len(sure) / 2) <= 2
-        first, second = p[kinds["hard"][0].index].topk(2).values
-        leads = p[mine & right].topk(2).values
-        assert first - second == (leads[:, 0] - leads[:, 1]).min()
-        assert kinds["misclassified"][0].probability == p[mine & ~right].max()
-
-
-def test_a_class_without_mistakes_or_without_right_answers_has_fewer_samples():
-    labels = torch.tensor([0, 0, 0, 1])
-    logits = torch.zeros(4, 10, dtype=torch.float64)
-    logits[[0, 1, 2, 3], [0, 0, 0, 2]] = torch.tensor([1.0, 2.0, 3.0, 1.0], dtype=torch.float64)
-    samples = try_it.choose(Evaluation(logits, labels))
-    assert [(s.kind, s.index) for s in samples] == [("typical", 1), ("hard", 0), ("misclassified", 3)]
-
-
-def test_rounded_weights_are_closer_than_float16_and_zeros_stay_zeros(run):
-    for original, near in zip(run.model.parameters(), try_it.rounded(run.model).parameters(), strict=True):
-        half = (original.half().double() - original).square().mean()
-        assert (near - original).square().mean() <= half
-    assert torch.equal(try_it.integers(torch.zeros(3))[0], torch.zeros(3, dtype=torch.int16))
+def test_samples_are_chosen_by_rule_and_a_class_without_such_answers_has_fewer():
+    labels = torch.tensor([0, 0, 0, 0, 0, 1, 1, 2])
+    answers, sure = torch.tensor([0, 0, 0, 0, 0, 3, 3, 2]), torch.tensor([4.0, 1, 3, 5, 2, 1, 2, 1])
+    samples = try_it.choose(Evaluation((nn.functional.one_hot(answers, 10) * sure[:, None]).double(), labels))
+    wanted = [("typical", 4), ("typical", 2), ("hard", 1), ("hard", 7), ("misclassified", 6)]
+    assert [(sample.kind, sample.index) for sample in samples] == wanted
 
 
 @pytest.mark.parametrize("config", [ViTConfig(), ViTConfig(depth=1, embed_dim=96, num_heads=3, share_norm=False)])
@@ -102,8 +73,7 @@ def classify(page, images):
 
 @pytest.mark.browser
 def test_the_browser_gives_all_test_images_the_answers_of_python(opened, test_set, result):
-    probabilities, times = classify(opened("try_it"), test_set[0])
-    print(f"{(times < 20).double().mean():.2%} of the images take under 20 ms, half under {times.median():.1f} ms")
+    probabilities, _ = classify(opened("try_it"), test_set[0])
     assert torch.equal(probabilities.argmax(dim=1), result.predictions)
     assert (probabilities - result.probabilities).abs().max() < 1e-3
 
@@ -328,18 +298,15 @@ def test_a_head_is_previewed_under_the_pointer_and_kept_by_click_or_key(opened):
 def test_explain_walks_through_all_stages_with_the_macs_of_the_cost_page(opened, run):
     page, network = opened("try_it"), cost.model(run.config.model)
     page.click("[data-do=explain]")
-    total = 0
     for i, stage in enumerate(try_it.stages(run.config.model)):
         assert page.inner_text(".walk [aria-current]") == f"{i + 1} {stage['title']}"
         assert page.inner_text(".shape") == f"{stage['before']} → {stage['after']}"
-        shown = page.inner_text(".macs").replace(",", "")
-        assert str(stage["macs"] or "No MACs") in shown
-        total += int(shown.split(" ")[-4] if stage["times"] > 1 else stage["macs"])
+        for macs in (stage["macs"], stage["macs"] * stage["times"]):
+            assert (f"{macs:,}" if macs else "No MACs") in page.inner_text(".macs")
         drawn = page.evaluate("() => { const c = document.querySelector('.step canvas'); return [c.width, c.height]; }")
         assert drawn != [1, 1]
         if i < len(try_it.STAGES) - 1:
             page.click("[data-do=next]")
-    assert total == network.macs
     assert f"{network.macs:,}" in page.inner_text(".total")
     assert page.is_disabled("[data-do=next]")
     page.click("[data-do=explain]")
@@ -374,7 +341,7 @@ def test_a_wrong_address_gets_one_sentence_and_the_page_works(opened):
     page = opened("try_it")
     for address, sentence in {
         "image=-1": "The address has image=-1, which is none of the 40 test images here.",
-        "layer=9": "The address has layer=9, but it has to be 1 to 4.",
+        "layer=9": "The address has layer=9, but it must be 1 to 4.",
         "hidden=3.50": "The address has hidden=3.50, but patches have the numbers 1 to 49.",
         "pixels=AAAA": "The address holds a picture that is cut off: copy all of it.",
     }.items():
@@ -414,10 +381,3 @@ def test_without_scripts_and_on_paper_six_worked_examples_stand_for_the_network(
     content = json.loads((paths.ROOT / "book" / "try_it.ipynb").read_text(encoding="utf-8"))
     (figure,) = (c for c in content["cells"] if c["metadata"].get("mystnb", {}).get("figure"))
     assert len("".join(figure["outputs"][0]["data"]["text/csv"]).splitlines()) == 1 + 6
-
-
-def test_the_page_names_the_run_and_its_accuracy(pages, run):
-    text = BeautifulSoup(str(pages["try_it.html"].select_one("article")), "html.parser").get_text()
-    correct, total = sum(run.metrics["correct"]), sum(run.metrics["total"])
-    assert run.name in text
-    assert f"{100 * correct / total:.2f}" in text

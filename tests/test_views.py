@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tests.conftest import SILENT, TINY
-from tests.test_teacher import TEACHER
+from tests.test_wide_resnet import TEACHER
 from vitlib import TrainConfig, data, runs, train, train_seeds
 from vitlib.training import distillation, views
 from vitlib.training.engine import Engine
@@ -147,10 +147,10 @@ def test_lost_answers_are_given_again_by_the_networks_but_only_if_they_are_the_s
     path.unlink()
     with monkeypatch.context() as patch:
         patch.setattr(distillation, "answers", lambda networks, images: torch.zeros(len(images), 10))
-        with pytest.raises(ValueError, match=rf"teacher is 'owl-.*', but has to be {made.teacher}: answered on this"):
+        with pytest.raises(ValueError, match=rf"teacher is 'owl-.*', but must be {made.teacher}: answered on this"):
             distillation.make("owl", TEACHER, CONFIG)
     next(folder.glob("networks/*/*.safetensors")).unlink()
-    with pytest.raises(ValueError, match="but has to be a file with SHA-256"):
+    with pytest.raises(ValueError, match="but must be a file with SHA-256"):
         distillation.make("owl", TEACHER, CONFIG)
 
 
@@ -163,9 +163,9 @@ def test_a_teacher_without_validation_images_is_made_too(folder):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"teacher": "owl"}, r"teacher is 'owl', but has to be a teacher in .* \(owl-[0-9a-f]{12}\)\."),
-        ({"erase": 0.5}, r"erase is 0\.5, but has to be 0\.0, as in the views of teacher='owl-"),
-        ({"validation_images": 99}, "validation_images is 99, but has to be 100, as in the views"),
+        ({"teacher": "owl"}, r"teacher is 'owl', but must be a teacher in .* \(owl-[0-9a-f]{12}\)\."),
+        ({"erase": 0.5}, r"erase is 0\.5, but must be 0\.0, as in the views of teacher='owl-"),
+        ({"validation_images": 99}, "validation_images is 99, but must be 100, as in the views"),
     ],
 )
 def test_another_teacher_or_other_pictures_get_one_sentence(made, change, sentence):
@@ -180,10 +180,10 @@ def test_altered_answers_and_pictures_are_refused(made, folder, monkeypatch):
         views.load(made, *training_images())
     path = folder / f"{made.teacher}.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    with pytest.raises(ValueError, match=r"teacher is 'owl-.*, but has to be named after its content"):
+    with pytest.raises(ValueError, match=r"teacher is 'owl-.*, but must be named after its content"):
         views.load(made, *training_images())
     next(folder.glob("networks/*/*.safetensors")).write_bytes(b"x")
-    with pytest.raises(ValueError, match=r"the weights of a teacher is .*, but has to be a file with SHA-256"):
+    with pytest.raises(ValueError, match=r"the weights of a teacher is .*, but must be a file with SHA-256"):
         distillation.networks(made.teacher)
 
 

@@ -38,7 +38,7 @@ SMOKE = "build/smoke"  # takes the place of the project's root for a pack of sma
 
 
 def check_machine(found: pack.Pack) -> None:
-    """Check that everything was made on one machine, which the benchmarks' names say, and that its tests passed."""
+    """Check that everything was made on one machine, which the benchmarks' names say, and that no test failed."""
     first = found.about[0]
     if any((about.device, about.smoke) != (first.device, first.smoke) for about in found.about):
         raise UserError("The archives were made on different machines: adopt one pack at a time.")
@@ -75,7 +75,7 @@ def check_runs(found: pack.Pack) -> None:
 def merge(name: str, found: pack.Pack) -> None:
     """Replace the staged tables of a study by the union with ours; UserError if a row is no run of the study."""
     about = found.about[0]
-    source = paths.ROOT / ("tools" if about.smoke else "studies") / f"{name}.yaml"
+    source = paths.ROOT / ("tools/studies" if about.smoke else "studies") / f"{name}.yaml"
     if not source.is_file():
         raise UserError(f"The pack holds results of the study {name!r}, which studies/ does not have.")
     shutil.copyfile(source, STAGE / "studies" / source.name)

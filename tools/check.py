@@ -25,7 +25,7 @@ def files(given: str) -> list[Path]:
     found = sorted(p for p in path.glob("*") if p.suffix in (".yaml", ".yml") and p.is_file()) if given else []
     if not found:
         raise UserError(
-            f"HOMEWORK is {given!r}, but has to be a homework's YAML file or a folder of them (docs/check.md)."
+            f"HOMEWORK is {given!r}, but must be a homework's YAML file or a folder of them (docs/check.md)."
         )
     return found
 

@@ -257,7 +257,7 @@ def study_parts(session: Session, name: str) -> None:
 
 def copied(session: Session, name: str) -> Study:
     """Return a study whose tables and runs lie in the session's folder."""
-    source = paths.ROOT / ("tools" if session.smoke else "studies") / f"{name}.yaml"
+    source = paths.ROOT / ("tools/studies" if session.smoke else "studies") / f"{name}.yaml"
     folder = session.work / "studies"
     (folder / "results").mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, folder / source.name)

@@ -165,8 +165,8 @@ def reason() -> str | None:
         return "The disk is full: make room for 8 GB, then run the same command again."
     if re.search("DO NOT MATCH THE HASHES|Hash mismatch", log, re.IGNORECASE):
         return (
-            "A package that came is not the one that requirements.txt names by its hash, and none was installed: look "
-            f"at {LOG.relative_to(ROOT)}."
+            "A downloaded package does not match its hash in requirements.txt, and none was installed: look at "
+            f"{LOG.relative_to(ROOT)}."
         )
     return None
 

@@ -136,7 +136,7 @@ def archives_of(path: Path) -> list[Path]:
     """Return the archives of a pack, from its folder or one archive; UserError if there is none."""
     found = sorted(path.glob(NAME.format("[0-9]"))) if path.is_dir() else [path]
     if not found or not all(archive.is_file() for archive in found):
-        raise UserError(f"FILE is {str(path)!r}, but has to be a pack: an archive {NAME.format(0)}, or its folder.")
+        raise UserError(f"FILE is {str(path)!r}, but must be a pack: an archive {NAME.format(0)}, or its folder.")
     return found
 
 
@@ -158,14 +158,16 @@ def _read(archive: Path) -> tuple[About, dict[str, bytes]]:
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:", encoding="utf-8") as tar:
             members = [(member, _content(tar, member)) for member in tar]
         (first, head), *others = members
-        about = About.model_validate_json(head if first.name == ABOUT else b"")
+        if first.name != ABOUT:
+            raise ValueError(f"its first file is {first.name!r}, not {ABOUT}")
+        about = About.model_validate_json(head)
     except ValidationError as error:
         raise UserError(f"{archive} is not a pack ({explain(error, About.model_fields)[:-1]}).") from error
     except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
         raise UserError(f"{archive} is damaged or cut off ({error or type(error).__name__}): copy it again.") from error
     for member, _ in others:
         if not member.isreg() or not ALLOWED.fullmatch(member.name):
-            raise UserError(f"{archive} holds {member.name!r}, but only results belong into a pack: nothing was taken.")
+            raise UserError(f"{archive} holds {member.name!r}, but a pack may hold only results: nothing was taken.")
     found = {member.name: content for member, content in others}
     if len(found) < len(others) or {name: _sha256(content) for name, content in found.items()} != about.files:
         raise UserError(f"{archive} holds other files than its {ABOUT} lists: copy it again.")

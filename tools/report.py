@@ -33,11 +33,11 @@ def profile(name: str) -> dict[str, dict[str, Any]]:
 
     profiles = {path.stem: path for path in sorted((ROOT / "profiles").glob("*.yaml"))}
     if name not in profiles:
-        raise UserError(f"PROFILE is {name!r}, but has to be one of {', '.join(profiles)}.")
+        raise UserError(f"PROFILE is {name!r}, but must be one of {', '.join(profiles)}.")
     try:
         sections = yaml.safe_load(profiles[name].read_text(encoding="utf-8"))
         if not isinstance(sections, dict):
-            raise ValueError(f"it is {sections!r}, but has to hold notebooks with their parameters.")
+            raise ValueError(f"it is {sections!r}, but must hold notebooks with their parameters.")
         return {notebook: parameters(notebook, section) for notebook, section in sections.items()}
     except yaml.YAMLError as error:
         raise UserError(f"profiles/{name}.yaml is not valid YAML: {' '.join(str(error).split())}.") from error
@@ -51,9 +51,9 @@ def parameters(notebook: str, section: object) -> dict[str, Any]:
 
     notebooks = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
     if notebook not in notebooks:
-        raise ValueError(f"{notebook!r} has to be one of the notebooks {', '.join(notebooks)}.")
+        raise ValueError(f"{notebook!r} must be one of the notebooks {', '.join(notebooks)}.")
     if not isinstance(section, dict):
-        raise ValueError(f"{notebook} is {section!r}, but has to hold parameters, name: value.")
+        raise ValueError(f"{notebook} is {section!r}, but must hold parameters, name: value.")
     given = dict(section)
     if "recipe" in given:
         given = recipe(given.pop("recipe")) | given

@@ -228,7 +228,7 @@ def executor(options: Sequence[str]) -> str | None:
         if name in ("--profile", "--workflow-profile"):
             settings = Path(value) / "config.yaml"
             if not settings.is_file():
-                raise UserError(f"{name} is {value!r}, but has to be a folder that holds config.yaml.")
+                raise UserError(f"{name} is {value!r}, but must be a folder that holds config.yaml.")
             found = read_yaml(settings, Profile).executor
             if found:
                 return found

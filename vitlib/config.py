@@ -38,7 +38,7 @@ NonNegative = Annotated[float, Field(ge=0)]
 def require(holds: bool, name: str, value: object, wanted: str) -> None:
     """Raise a ValueError of one sentence that names the value and what would be right, unless `holds`."""
     if not holds:
-        raise ValueError(f"{name} is {value!r}, but has to be {wanted}.")
+        raise ValueError(f"{name} is {value!r}, but must be {wanted}.")
 
 
 def explain(error: ValidationError, known: Iterable[str]) -> str:
@@ -53,11 +53,13 @@ def explain(error: ValidationError, known: Iterable[str]) -> str:
     if first["type"] == "value_error":  # raised by our own check, a sentence already
         return str(first["ctx"]["error"])
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        return f"setting is {name!r}, but has to be one of {', '.join(sorted(known))}."
+        return f"setting is {name!r}, but must be one of {', '.join(sorted(known))}."
     if first["type"] == "missing":
-        return f"{name} is missing, but has to be given."
+        return f"{name} is missing."
+    if first["type"] == "json_invalid":
+        return f"{name} is not valid JSON."
     given = first["input"]
-    sentence = f"{name} is {given!r}, but has to {re.sub(r'^.*? should ', '', first['msg'])}"
+    sentence = f"{name} is {given!r}, but must {re.sub(r'^.*? should ', '', first['msg'])}"
     if isinstance(given, str) and re.fullmatch(r"[-+]?(\d+\.?|\d*\.\d+)[eE][-+]?\d+", given):
         return f"{sentence} (YAML reads {given} as text: write {float(given):.1e})."
     return f"{sentence}."
@@ -93,8 +95,8 @@ class ViTConfig:
             width.
     """
 
-    image_size: Dimension = 28  # pixels a side
-    patch_size: Dimension = 4  # pixels a side, P
+    image_size: Dimension = 28  # pixels along a side
+    patch_size: Dimension = 4  # pixels along a side, P
     channels: Dimension = 1  # C
     embed_dim: Dimension = 64  # width of a token, D
     depth: Dimension = 4  # encoder layers, L
@@ -154,8 +156,8 @@ class TrainConfig:
     mixup: Fraction = 0.0  # share of training images blended with another
     label_smoothing: BelowOne = 0.0
     teacher: Annotated[str, Field(pattern=r"^[a-z0-9-]*$")] = ""  # in studies/teachers; its views replace the images
-    teacher_weight: Fraction = 0.5  # weight of the teacher's answers against the labels
-    temperature: Annotated[float, Field(gt=0)] = 1.0  # that softens the teacher's and the network's answers
+    teacher_weight: Fraction = 0.5  # weight of the distillation loss; the labels' loss has the rest
+    temperature: Annotated[float, Field(gt=0)] = 1.0  # divides all logits in the distillation loss
     train_images: ImageCount = 55_000  # images trained on, taken from the training set
     validation_images: Annotated[int, Field(ge=0, le=TRAIN_IMAGES)] = 5_000  # images held out of the training set
     precision: Literal["float32", "bfloat16"] = "bfloat16"  # of training: bfloat16 where the processor has fast

@@ -60,7 +60,7 @@ def _expanded(folder: str | Path) -> Path:
             return Path(expanded).expanduser()
     except RuntimeError:  # no such user
         pass
-    raise DataError(f"The folder of the data is {str(folder)!r}, but has to name known users and variables only.")
+    raise DataError(f"The folder of the data is {str(folder)!r}, but must name known users and variables only.")
 
 
 def _folder(root: str | Path | None) -> Path:
@@ -85,7 +85,7 @@ def load(split: str, root: str | Path | None = None) -> tuple[Tensor, Tensor]:
         DataError: no source has files with the right checksum; the message names the reason for each source.
     """
     if split not in _SPLITS:
-        raise ValueError(f"split is {split!r}, but has to be 'train' or 'test'.")
+        raise ValueError(f"split is {split!r}, but must be 'train' or 'test'.")
     images, labels = (f"{_SPLITS[split]}-images-idx3-ubyte", f"{_SPLITS[split]}-labels-idx1-ubyte")
     content = _read([images, labels], _folder(root))
     pixels = torch.frombuffer(content[images], dtype=torch.uint8, offset=_HEADER["images"])
@@ -110,7 +110,7 @@ def require_images(images: Tensor) -> None:
     """Raise a ValueError unless `images` are uint8 (N, 28, 28): values of 0 to 1 would look almost black."""
     if images.dtype != torch.uint8 or images.shape[1:] != (28, 28):
         raise ValueError(
-            f"images are {str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}, but have to be uint8 "
+            f"images are {str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}, but must be uint8 "
             f"(N, 28, 28), 0 black to 255 white; for ToTensor's x that is (255 * x).round().byte().squeeze(1)."
         )
 

@@ -135,7 +135,7 @@ def evaluate(
     """
     data.require_images(images)
     if not 0 < len(images) == len(labels):
-        raise ValueError(f"images are {len(images)} and labels {len(labels)}, but have to be equally many, at least 1.")
+        raise ValueError(f"images are {len(images)} and labels {len(labels)}, but must be equally many, at least 1.")
     network = model if isinstance(model, nn.Module) else model.model
     network = copy.deepcopy(network).to(dtype).eval()
     device = next(network.parameters()).device
@@ -159,6 +159,6 @@ def wilson_interval(correct: int, total: int) -> tuple[float, float]:
     from scipy.stats import binomtest  # its import takes half a second, which training does not need
 
     if not 0 <= correct <= total or total < 1:
-        raise ValueError(f"correct of total is {correct} of {total}, but has to be at least 0 of at least 1.")
+        raise ValueError(f"correct of total is {correct} of {total}, but must be at least 0 of at least 1.")
     interval = binomtest(correct, total).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)

@@ -39,7 +39,7 @@ Text = Annotated[str, BeforeValidator(_text)]
 def _network(given: object) -> ViTConfig:
     """Return a network from its dimensions by name."""
     if not isinstance(given, dict):
-        raise ValueError(f"network is {given!r}, but has to hold dimensions by name, such as depth: 4.")
+        raise ValueError(f"network is {given!r}, but must hold dimensions by name, such as depth: 4.")
     return ViTConfig(**{str(name): value for name, value in given.items()})
 
 

@@ -1,6 +1,6 @@
 """The Vision Transformer (Dosovitskiy et al., 2021), written as in the paper's equations.
 
-Axes: B batch, C channels, N tokens (patches and one class token), D width, H heads, K = D / H width of a head,
+Axes: B batch, C channels, N tokens (patches and one class token), D width, H heads, d = D / H width of a head,
 P patch size, F width of the MLP's hidden layer.
 
 The modules are those of the homework's summary, row for row: one LayerNorm per block, applied before the attention and
@@ -51,15 +51,15 @@ def unpatchify(patches: Tensor, patch_size: int, channels: int) -> Tensor:
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Scaled dot-product attention, softmax(Q Kᵀ / √K) V (Vaswani et al., 2017, equation 1).
+    """Scaled dot-product attention, softmax(Q Kᵀ / √d) V (Vaswani et al., 2017, equation 1).
 
     Args:
-        q: queries (B, H, N, K).
-        k: keys (B, H, N, K).
-        v: values (B, H, N, K).
+        q: queries (B, H, N, d).
+        k: keys (B, H, N, d).
+        v: values (B, H, N, d).
 
     Returns:
-        (B, H, N, K).
+        (B, H, N, d).
     """
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (B, H, N, N)
     return scores.softmax(dim=-1) @ v
@@ -84,15 +84,21 @@ class MultiHeadAttention(nn.Module):
         super().__init__()
         D = config.embed_dim
         self.num_heads, self.attend = config.num_heads, attend
-        self.query, self.key, self.value = nn.Linear(D, D), nn.Linear(D, D), nn.Linear(D, D)
+        self.query = nn.Linear(D, D)
+        self.key = nn.Linear(D, D)
+        self.value = nn.Linear(D, D)
         self.output = nn.Linear(D, D)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the weighted values that each token gathers from all tokens."""
         projected = self.query(x), self.key(x), self.value(x)  # three of (B, N, D)
-        q, k, v = (each.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for each in projected)  # (B, H, N, K)
+        q, k, v = (self.split(each) for each in projected)  # (B, H, N, d)
         heads = self.attend(q, k, v).transpose(1, 2).flatten(2)  # (B, N, D)
         return self.output(heads)
+
+    def split(self, x: Tensor) -> Tensor:
+        """Split the width into heads: (B, N, D) -> (B, H, N, d)."""
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
 
 class MLP(nn.Module):
@@ -143,16 +149,19 @@ class ViT(nn.Module):
         self.embedding = nn.Linear(config.patch_dim, D)
         self.class_token = nn.Parameter(torch.zeros(1, 1, D))
         self.positions = nn.Parameter(torch.zeros(1, config.num_tokens, D))
-        self.encoder = nn.ModuleList(TransformerEncoder(config, attend) for _ in range(config.depth))
+        layers = [TransformerEncoder(config, attend) for _ in range(config.depth)]
+        self.encoder = nn.ModuleList(layers)
         self.norm = nn.LayerNorm(D)
         self.head = nn.Linear(D, config.num_classes)
         self._initialise()
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits of each image."""
-        patches = self.embedding(patchify(images, self.config.patch_size))  # (B, N - 1, D)
+        patches = patchify(images, self.config.patch_size)  # (B, N - 1, P P C)
+        patches = self.embedding(patches)  # (B, N - 1, D)
         class_token = self.class_token.expand(len(patches), -1, -1)  # (B, 1, D)
-        x = torch.cat([class_token, patches], dim=1) + self.positions  # (B, N, D), equation 1
+        x = torch.cat([class_token, patches], dim=1)  # (B, N, D)
+        x = x + self.positions  # equation 1
         for layer in self.encoder:
             x = layer(x)  # equations 2 and 3
         return self.head(self.norm(x[:, 0]))  # (B, num_classes), equation 4

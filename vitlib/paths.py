@@ -31,7 +31,7 @@ def resolve(path: str | Path) -> Path:
     parts = [] if Path(path).is_absolute() else str(path).rstrip("/").split("/")
     if ".." in parts or not all(NAME.fullmatch(part) for part in parts):
         raise ValueError(
-            f"path is {str(path)!r}, but has to be absolute or stay inside the project, in names of at most 100 "
+            f"path is {str(path)!r}, but must be absolute or stay inside the project, in names of at most 100 "
             "letters, digits, ., _, + and -."
         )
     return output_root() / path

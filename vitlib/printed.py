@@ -41,11 +41,21 @@ class Number:
 
 
 @dataclass(frozen=True)
+class Percent:
+    """A printed share: its text, its value in per cent, and the least and the greatest value that is printed so."""
+
+    text: str
+    value: Fraction
+    low: Fraction
+    high: Fraction
+
+
+@dataclass(frozen=True)
 class Share:
     """A printed accuracy: per cent, right answers and images, each None if it is not printed."""
 
     line: str
-    percent: Number | None
+    percent: Percent | None
     right: int | None
     total: int | None
 
@@ -104,13 +114,13 @@ def number(text: str, unit: str = "") -> Number:
     """
     found = re.fullmatch(rf"({_NUMBER})({_UNIT})?(?:{_WORD})?", clean(text).strip(), re.IGNORECASE)
     if not found:
-        raise ValueError(f"number is {text[:40]!r}, but has to be one such as 9983872, 9,983,872 or 9.98M.")
+        raise ValueError(f"number is {text[:40]!r}, but must be one such as 9983872, 9,983,872 or 9.98M.")
     digits, power = [*found[1].lower().split("e"), "0"][:2]
     digits = re.sub(r"[, '’_]", "", digits.replace(".", "") if digits.count(".") > 1 else digits)
     scale = Fraction(10) ** int(power) * UNITS[(found[2] or unit).strip().lower()]
     value = Fraction(digits.rstrip(".")) * scale
     if value > LIMIT:
-        raise ValueError(f"number is {text[:40]!r}, but has to be at most {LIMIT:,}.")
+        raise ValueError(f"number is {text[:40]!r}, but must be at most {LIMIT:,}.")
     decimals = len(digits.partition(".")[2])
     tolerance = scale / 10**decimals / 2 if decimals or scale > 1 else Fraction(0)
     return Number(f"{text.strip()} {unit}".strip(), value, tolerance)
@@ -134,6 +144,9 @@ def results(text: str, names: Sequence[str]) -> Results:
     Args:
         text: the lines.
         names: the name of each class.
+
+    Raises:
+        ValueError: a number is larger than any count.
     """
     loss, overall = None, None
     classes: dict[int, Share] = {}
@@ -168,75 +181,89 @@ def _signed(digits: str, sign: str) -> Number:
 
 
 def _share(line: str, text: str) -> Share | None:
-    """Return the accuracy in a line: a number with a per cent sign, or of 0 to 1, and counts such as ``839/1000``."""
+    """Return the accuracy in a line: in per cent or as a fraction of 1, and counts such as ``839/1000``."""
     counts = re.search(r"(?<![\d.])(\d[\d,]*)\s*(?:/|of|out of)\s*(\d[\d,]*)(?!\s*(?:-|\d))", text)
-    rest = text.replace(counts[0], " ") if counts else text
-    printed = re.search(rf"(-?)({_NUMBER})\s*%", rest)
-    plain = None if printed else re.search(r"(-?)((?<![\w.,])[01]?\.\d+)(?!\d)|^()\D*?(-?)(\d+\.\d+)", rest, re.I)
-    percent = None
-    if printed:
-        percent = _signed(printed[2], printed[1])
-    elif plain and plain[2]:
-        found = _signed(plain[2] if plain[2][0] != "." else f"0{plain[2]}", plain[1])
-        percent = Number(found.text, found.value * 100, found.tolerance * 100)
-    elif plain:
-        percent = _signed(plain[5], plain[4])
-    if percent and not percent.tolerance:  # a whole number of per cent is rounded, or cut
-        percent = Number(percent.text, percent.value + Fraction(1, 4), Fraction(3, 4))
+    percent = _percent(text.replace(counts[0], " ") if counts else text)
     right, total = (int(n.replace(",", "")[:12]) for n in counts.groups()) if counts else (None, None)
     return Share(line, percent, right, total) if percent or counts else None
+
+
+def _percent(text: str) -> Percent | None:
+    """Return the first number with a per cent sign, or else the first decimal number; up to 1 that is a fraction."""
+    with_sign = re.search(rf"(-?)({_NUMBER})\s*%", text)
+    found = with_sign or re.search(r"(-?)((?<![\w.,])\d*\.\d+)(?!\d)", text)
+    if not found:
+        return None
+    shown = _signed(re.sub(r"^\.", "0.", found[2]), found[1])
+    scale, unit = (1, " %") if with_sign or abs(shown.value) > 1 else (100, "")
+    below = above = shown.tolerance
+    if not shown.tolerance:  # a whole number of per cent is rounded, or cut
+        below, above = Fraction(1, 2), Fraction(1)
+    low, high = shown.value - below, shown.value + above
+    return Percent(shown.text + unit, scale * shown.value, scale * low, scale * high)
 
 
 # ---- counting tools ------------------------------------------------------------------------------------------------
 
 KINDS = {"parameters": r"param", "macs": r"macs?\b|mult-?adds?|madds?|multiply-acc", "flops": r"flops?\b"}
+_WORD_AFTER = re.compile(r"\s?[kmgt]?(macs?\b|flops?\b|param)", re.IGNORECASE)
 
 
 def counts(text: str) -> dict[str, Number]:
     """Return what a counting tool printed, by kind: ``macs``, ``flops`` or ``parameters``.
 
-    The word that stands before a number says what it counts, or else one directly after it. Of several numbers after a
-    word the last counts, as in ``2 × 5 = 10``. Without any such word, two numbers are MACs and parameters, as in thop's
-    tuple, and a single one has the kind ``count``.
+    The word directly after a number says what it counts, unless that word has a number of its own, or else the word
+    before it. Of several numbers after a word the last counts, as in ``2 × 5 = 10``. Without any such word, two numbers
+    are MACs and parameters, as in thop's tuple, and a single one has the kind ``count``.
+
+    Raises:
+        ValueError: a number is larger than any count.
     """
     text = clean(text)
     words = [(m.start(), kind) for kind, p in KINDS.items() for m in re.finditer(p, text, re.IGNORECASE)]
-    numbers = list(re.finditer(rf"{_NUMBER}(?:{_UNIT})?(?! ?[kmg]?i?(?:b|bytes)\b)", text, re.IGNORECASE))
+    numbers = list(re.finditer(rf"({_NUMBER})(?:{_UNIT})?(?! ?[kmg]?i?(?:b|bytes)\b)", text, re.IGNORECASE))
     if not words:
         kinds = ["macs", "parameters"] if len(numbers) == 2 else ["count"]
         return {kind: number(m[0]) for kind, m in zip(kinds, numbers, strict=False)} if len(numbers) in (1, 2) else {}
-    found: dict[str, Number] = {}
-    for match in numbers:
+    by_word_before: dict[str, Number] = {}
+    by_word_after: dict[str, Number] = {}
+    with_own_number = set()  # words, by where they start; the last number comes first, so that this is known
+    for match in reversed(numbers):
         before = max((word for word in words if word[0] < match.start()), default=None)
-        if before and not re.match(r"\s?(?:[kmgt]?(?:macs?|flops?)|param)", text[match.end() :], re.IGNORECASE):
-            prefix = re.search(r"\b[KMGT]$", text[: before[0]])  # as in GFLOPs
-            said = text[before[0] : match.start()]
-            unit = prefix or re.search(r"(?<=\()(?:Units\.)?[KMG](?=(?:ILO|EGA|IGA)?(?:BYTES)?\))", said, re.IGNORECASE)
-            found[before[1]] = _number_of(match[0], unit[0][-1] if unit else "")
-    for match in numbers:
-        after = re.match(r"\s?[kmgt]?(macs?|flops?|param)", text[match.end() :], re.IGNORECASE)
-        if after:
-            kind = next(kind for kind, p in KINDS.items() if re.match(p, after[1], re.IGNORECASE))
-            found.setdefault(kind, number(match[0]))
-    return found
+        after = _WORD_AFTER.match(text, match.end())
+        if after and after.start(1) not in with_own_number:
+            by_word_after[next(kind for start, kind in words if start == after.start(1))] = number(match[0])
+        elif before:
+            with_own_number.add(before[0])
+            digits = match[1] if after and after.start(1) == match.end() else match[0]  # a letter is of the next word
+            by_word_before.setdefault(before[1], _in_unit(digits, text[: before[0]], text[before[0] : match.start()]))
+    return dict(reversed((by_word_after | by_word_before).items()))  # the last number came first
 
 
-def _number_of(text: str, unit: str) -> Number:
-    return number(text) if re.search(r"[kmgbt]$", text, re.IGNORECASE) else number(text, unit)
+def _in_unit(digits: str, before: str, said: str) -> Number:
+    """Return a number in its own unit, or else in that of the word before it, as in ``GFLOPs 2`` or ``MACs (M): 1``."""
+    prefix = re.search(r"\b[KMGT]$", before)
+    unit = prefix or re.search(r"(?<=\()(?:Units\.)?[KMG](?=(?:ILO|EGA|IGA)?(?:BYTES)?\))", said, re.IGNORECASE)
+    has_unit = re.search(r"[kmgbt]$", digits, re.IGNORECASE)
+    return number(digits, unit[0][-1] if unit and not has_unit else "")
 
 
 def summary(text: str) -> Summary:
     """Return the rows and totals of a table by torchsummary or torchinfo, also if its lines are wrapped.
 
     Rows have the form ``Linear-4  [-1, 50, 64]  4,160`` or ``Linear: 2-1  [1, 49, 64]  1,088``.
+
+    Raises:
+        ValueError: a number is larger than any count.
     """
     text = clean(text)
-    row = r"([A-Za-z_]\w*)(?:\s*\(\w+\))?(?:-|:\s*)(\d+(?:-\d+)?)\s+(?:(\[[-\d,\s\[\]]*\])\s+)?([\d,]+|--)(?=\s|$)"
+    row = r"([A-Za-z_]\w*)(?:\s*\(\w+\))?(?:-|:\s*)(\d+(?:-\d+)?)\s+(?:(\[[-\d,\s\[\]]*\])\s+)?(\d[\d,]*|--)(?=\s|$)"
     rows = []
     for kind, index, shape, parameters in re.findall(row, text):
         first = re.match(r"\[+([-\d,\s]*)\]", shape)  # of a module with several outputs
         sizes = tuple(map(int, re.findall(r"-?\d+", first[1]))) if first else None
-        rows.append(SummaryRow(kind, index, sizes, int(parameters.replace(",", "").replace("--", "0"))))
+        count = number(parameters.replace(",", "").replace("--", "0"))
+        rows.append(SummaryRow(kind, index, sizes, int(count.value)))
     totals = {}
     labels = {"parameters": "total params", "macs": "(?:total )?mult-adds"}
     labels |= {"trainable": "(?<!non-)trainable params", "non-trainable": "non-trainable params"}

@@ -160,7 +160,7 @@ def load_run(path: str | Path) -> Run:
             raise ValueError(f"{paths.relative(path)} has no {missing[0]}: {REMEDY}")
         others = sorted(paths.relative(p) for p in path.parent.glob("*") if is_complete(p))
         known = f"one of {', '.join(others)}" if others else "a finished run; there is none here yet, train one first"
-        raise ValueError(f"run is {paths.relative(path)!r}, but has to be {known}.")
+        raise ValueError(f"run is {paths.relative(path)!r}, but must be {known}.")
     listed = (path / SUMS).read_bytes().decode(errors="replace").splitlines()
     sums = {name: digest for digest, _, name in (line.partition("  ") for line in listed)}
     for name in CONTENT:

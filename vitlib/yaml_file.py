@@ -22,13 +22,13 @@ def read_yaml(path: Path, model: type[Model]) -> Model:
     """
     shown = paths.relative(path)
     if path.stat().st_size > LIMIT:
-        raise ValueError(f"{shown} has {path.stat().st_size:,} bytes, but has to have at most {LIMIT:,}.")
+        raise ValueError(f"{shown} has {path.stat().st_size:,} bytes, but must have at most {LIMIT:,}.")
     try:
         values = _StrictLoader(path.read_text(encoding="utf-8-sig")).get_single_data()
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"{shown} is not valid YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(values, dict):
-        raise ValueError(f"{shown} holds {values!r}, but has to hold {', '.join(model.model_fields)}.")
+        raise ValueError(f"{shown} holds {values!r}, but must hold {', '.join(model.model_fields)}.")
     try:
         return model.model_validate(values)
     except ValidationError as error:

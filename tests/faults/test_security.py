@@ -22,17 +22,6 @@ NOTEBOOKS = [path for folder in ("notebooks", "book") for path in (paths.ROOT / 
 
 # ---- what is read --------------------------------------------------------------------------------------------------
 
-PICKLES = {".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".npy", ".npz", ".joblib", ".bin"}
-
-
-def test_no_file_of_the_project_is_a_pickle():
-    for folder in ("runs/report", "studies", "benchmarks", "book", "vitlib", "profiles"):
-        for path in (paths.ROOT / folder).rglob("*"):
-            if path.is_file() and not {"__pycache__", "_build"} & {*path.parts}:
-                assert path.suffix not in PICKLES, path
-                assert not path.read_bytes().startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")), path
-
-
 READ = """
 import sys
 import report

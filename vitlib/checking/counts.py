@@ -40,9 +40,12 @@ def judge(where: str, name: str, claimed: Number, exact: int, found: list[Explan
 
 def _tools(homework: Homework) -> Iterator[Claim]:
     for tool, text in homework.tools.items():
-        found = printed.counts(text)
+        why = "no number follows a word such as MACs or Params"
+        try:
+            found = printed.counts(text)
+        except ValueError as error:
+            found, why = {}, str(error)
         if not found:
-            why = "no number follows a word such as MACs or Params"
             yield Claim("tools", tool, text.strip()[:40], Verdict.UNCHECKED, why=(why,))
         elif "count" in found:
             yield _of_either_kind(homework, tool, found["count"])
@@ -92,9 +95,12 @@ def _of_either_kind(homework: Homework, tool: str, claimed: Number) -> Claim:
 def _summary(homework: Homework) -> Iterator[Claim]:
     if not homework.summary.strip():
         return
-    found = printed.summary(homework.summary)
+    why = "no row such as Linear-4  [-1, 50, 64]  4,160 and no line Total params is in it"
+    try:
+        found = printed.summary(homework.summary)
+    except ValueError as error:
+        found, why = Summary((), {}), str(error)
     if not found.rows and not found.totals:
-        why = "no row such as Linear-4  [-1, 50, 64]  4,160 and no line Total params is in it"
         yield Claim("summary", "summary", homework.summary.strip()[:40], Verdict.UNCHECKED, why=(why,))
         return
     wrong = [claim for row in _distinct(found.rows) if (claim := _summary_row(homework.network, row))]

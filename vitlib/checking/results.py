@@ -4,21 +4,26 @@ import csv
 import math
 from collections.abc import Iterator
 from fractions import Fraction
+from statistics import mean
 
 from vitlib import paths, printed
 from vitlib.checking.claims import Claim, Verdict
 from vitlib.config import CLASSES, IMAGES_OF_A_CLASS, ViTConfig
 from vitlib.homework import Homework
-from vitlib.printed import Number, Results, Share
+from vitlib.printed import Number, Percent, Results, Share
 
 RUNS = paths.ROOT / "studies" / "results" / "seeds-epochs.csv"  # a plain loop, an epoch of a seed a row
 
 
 def check(homework: Homework) -> Iterator[Claim]:
     """Check the loss, each accuracy and what they add up to."""
-    found = printed.results(homework.results, CLASSES)
+    why = NOTHING_READ
+    try:
+        found = printed.results(homework.results, CLASSES)
+    except ValueError as error:
+        found, why = Results(None, {}, None), str(error)
     if homework.results.strip() and not (found.loss or found.classes or found.overall):
-        yield Claim("results", "results", homework.results.strip()[:40], Verdict.UNCHECKED, why=(NOTHING_READ,))
+        yield Claim("results", "results", homework.results.strip()[:40], Verdict.UNCHECKED, why=(why,))
     if found.loss:
         yield from _loss(found.loss)
     for label, share in found.classes.items():
@@ -62,8 +67,8 @@ def _share(name: str, share: Share, images: int) -> Claim:
         why = "more answers are right than there are images"
         return Claim(*claim, Verdict.WRONG, f"at most {share.total:,} right", (why,))
     percent = Fraction(100 * share.right, share.total)
-    if share.percent and abs(share.percent.value - percent) > share.percent.tolerance:
-        why = f"{share.right:,} of {share.total:,} is {float(percent):.2f} %, not {share.percent.text} %"
+    if share.percent and not share.percent.low <= percent <= share.percent.high:
+        why = f"{share.right:,} of {share.total:,} is {float(percent):.2f} %, not {share.percent.text}"
         return Claim(*claim, Verdict.WRONG, f"{float(percent):.2f} %", (why,))
     return Claim(*claim, Verdict.RIGHT)
 
@@ -76,35 +81,35 @@ def _sum_of_classes(found: Results, overall: Share) -> Claim:
         right = sum(share.right or 0 for share in shares)
         value, agrees, wanted = f"{overall.right:,}", right == overall.right, f"{right:,}"
     else:
-        parts = [_percent(share) for share in shares]
-        mean = sum((part for part, _ in parts), Fraction(0)) / len(parts)
-        stated, tolerance = _percent(overall)
-        value, wanted = f"{overall.percent.text if overall.percent else '?'} %", f"{float(mean):.2f} %"
-        agrees = abs(mean - stated) <= tolerance + sum((part for _, part in parts), Fraction(0)) / len(parts)
+        parts, stated = [_percent(share) for share in shares], _percent(overall)
+        value, wanted = stated.text, f"{float(mean(part.value for part in parts)):.2f} %"
+        agrees = mean(part.low for part in parts) <= stated.high and stated.low <= mean(part.high for part in parts)
     if agrees:
         return Claim(*claim, value, Verdict.RIGHT)
     return Claim(*claim, value, Verdict.WRONG, wanted, (f"the classes give {wanted}",))
 
 
-def _percent(share: Share) -> tuple[Fraction, Fraction]:
-    """Return an accuracy in per cent, and by how much it may be off."""
+def _percent(share: Share) -> Percent:
+    """Return an accuracy: what its counts give, or else what is printed."""
     if share.right is not None and share.total:
-        return Fraction(100 * share.right, share.total), Fraction(0)
-    return (share.percent.value, share.percent.tolerance) if share.percent else (Fraction(0), Fraction(100))
+        exact = Fraction(100 * share.right, share.total)
+        return Percent(f"{float(exact):.2f} %", exact, exact, exact)
+    return share.percent or Percent("?", Fraction(0), Fraction(0), Fraction(100))
 
 
 def _among_our_runs(found: Results) -> Iterator[Claim]:
     """Say where the overall accuracy, and the loss, lie among runs of a plain loop with this network."""
     if not found.overall:
         return
-    percent, loss = float(_percent(found.overall)[0]), float(found.loss.value) if found.loss else None
+    accuracy = _percent(found.overall)
+    percent, loss = float(accuracy.value), float(found.loss.value) if found.loss else None
     for epochs, runs in _our_runs().items():
         accuracies, losses = zip(*runs, strict=True)
         if min(accuracies) <= percent <= max(accuracies) and (loss is None or min(losses) <= loss <= max(losses)):
             below = sum(run < percent for run in accuracies)
             span = f"{min(accuracies):.2f} to {max(accuracies):.2f} %"
             why = f"after {epochs} epochs of a plain loop, {below} of our {len(runs)} runs lie below ({span})"
-            yield Claim("results", "among our runs", f"{percent:.2f} %", Verdict.RIGHT, why=(why,))
+            yield Claim("results", "among our runs", accuracy.text, Verdict.RIGHT, why=(why,))
 
 
 def _our_runs() -> dict[int, list[tuple[float, float]]]:

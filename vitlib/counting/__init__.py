@@ -1,1 +1,1 @@
-"""What counting tools report for the network (`counters`, `tools`), and why (`terms`, `reconcile`, `search`)."""
+"""What counting tools report for the network (`tools`), and why (`terms`, `reconcile`, `search`)."""

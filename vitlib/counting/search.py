@@ -1,8 +1,8 @@
 """Which count is this? The fewest terms of `vitlib.counting.terms` that lead from the exact count to a given number.
 
-One term is tried, then a typing error, then two terms, then three of which at most one is a slip. All that fit first
-are returned, conventions first. A rounded number fits too many combinations, so it is explained by one term at most, or
-by a tool's convention in FLOPs.
+One term is tried, then a typing error, then two terms, then three of which at most one is a slip. The search stops at
+the first of these with a match and returns all its matches, conventions first. A rounded number fits too many
+combinations, so it is explained by one term at most, or by a tool's convention in FLOPs.
 The page `what_if` runs the same search in the reader's browser (vitlib/report/which_count.js).
 """
 
@@ -123,7 +123,7 @@ class Target:
     @property
     def scales(self) -> tuple[Scale, ...]:
         """The factors that this count may have; a single row has none, as the others would have it too."""
-        return tuple(s for s in terms.SCALES[self.kind] if not self.rows and (self.layer or not s.whole))
+        return tuple(s for s in terms.SCALES[self.kind] if not self.rows and (self.layer or not s.layer_only))
 
     def swapped(self, swap: Swap | None) -> dict[str, int]:
         """Return the values of the symbols after an exchange."""

@@ -47,7 +47,7 @@ class Term:
         return sum(cost.evaluate(self.changes[row], values) for row in rows if row in self.changes)
 
     def merged(self, other: "Term") -> "Term":
-        """Return a term for two that change a count alike: the one that is about fewer rows, or both."""
+        """Merge two terms with the same effect: keep the one that covers fewer rows, or name both."""
         if len(self.changes) != len(other.changes):
             return min(self, other, key=lambda term: len(term.changes))
         said = [clause.split()[0] for clause in self.text.split(", or ")]
@@ -73,7 +73,7 @@ class Scale:
     factor: Sum
     slip: bool
     divides: bool = False
-    whole: bool = False  # meant for one layer alone
+    layer_only: bool = False
 
 
 _TOKENS = (
@@ -98,9 +98,9 @@ SCALES = {
     "macs": (
         Scale("counts FLOPs, two for each MAC", ((2,),), slip=False),
         Scale("is half, as if it were halved from FLOPs", ((2,),), slip=True, divides=True),
-        Scale("counts all {L} encoder layers", (("L",),), slip=False, whole=True),
+        Scale("counts all {L} encoder layers", (("L",),), slip=False, layer_only=True),
     ),
-    "parameters": (Scale("counts all {L} encoder layers", (("L",),), slip=False, whole=True),),
+    "parameters": (Scale("counts all {L} encoder layers", (("L",),), slip=False, layer_only=True),),
 }
 
 

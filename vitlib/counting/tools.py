@@ -1,4 +1,4 @@
-"""What eight counting tools report for the network, in each form that its code can take.
+"""What seven counting tools report for the network, in each form that its code can take.
 
     pip install -r requirements-counters.txt
     python -m vitlib.counting.tools
@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from vitlib import paths, runs
-from vitlib.counting import counters
+from vitlib import paths, printed, runs
 from vitlib.counting.forms import CONFIG, FORMS
+from vitlib.printed import SummaryRow
 
 TABLE = paths.ROOT / "studies" / "counting.json"
 SIZE = (CONFIG.channels, CONFIG.image_size, CONFIG.image_size)
@@ -39,7 +39,32 @@ def thop(model: nn.Module) -> Counts:
 
 def torchsummary(model: nn.Module) -> Counts:
     """Count with torchsummary, which reports parameters only."""
-    return None, counters.summary_of(model, SIZE)[1]
+    return None, summary(model, SIZE)[1]
+
+
+def summary(model: nn.Module, size: tuple[int, ...]) -> tuple[tuple[SummaryRow, ...], int]:
+    """Return the rows and the total parameters that torchsummary prints.
+
+    A module with several outputs, such as `torch.nn.MultiheadAttention`, has a row with the shape of the first.
+
+    Args:
+        model: the network.
+        size: of one input, such as (C, H, W).
+
+    Raises:
+        RuntimeError: torchsummary prints a row that cannot be read.
+    """
+    import torchsummary
+
+    text = io.StringIO()
+    with redirect_stdout(text):
+        torchsummary.summary(model, size, device="cpu")
+    found = printed.summary(text.getvalue())
+    if len(found.rows) != text.getvalue().split("=" * 64)[1].strip().count("\n") + 1:
+        raise RuntimeError(f"torchsummary's table has a row that cannot be read:\n{text.getvalue()}")
+    total = found.totals["parameters"].exact
+    assert total is not None, "torchsummary prints its total in full"
+    return found.rows, total
 
 
 def torchinfo(model: nn.Module) -> Counts:

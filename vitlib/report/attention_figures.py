@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import torch
@@ -34,7 +35,7 @@ def plot_similarity(similarity: Tensor) -> Figure:
 def plot_deletion(counts: Sequence[int], curves: Mapping[str, Sequence[float]]) -> Axes:
     """Draw the accuracy (0 to 1) against the number of blanked patches, one curve for each named order."""
     ax = plt.subplots(figsize=(WIDTH, 3.6))[1]
-    looks = zip((BLUE, GREEN, ORANGE, GREY, "black"), ("o", "s", "^", "v", "D"), strict=True)
+    looks = cycle(zip((BLUE, GREEN, ORANGE, GREY, "black"), "os^vD", strict=True))
     for (name, accuracies), (colour, marker) in zip(curves.items(), looks, strict=False):
         ax.plot(counts, [100 * a for a in accuracies], marker=marker, markersize=4, color=colour, label=name)
     ax.set(xlabel="patches blanked", ylabel="accuracy (%)", ylim=(0, 100))

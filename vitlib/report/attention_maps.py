@@ -102,7 +102,7 @@ def blank(images: Tensor, order: Tensor, count: int, patch_size: int) -> Tensor:
         ValueError: `count` is negative or larger than the number of patches.
     """
     if not 0 <= count <= order.shape[1]:
-        raise ValueError(f"count is {count}, but has to be 0 to {order.shape[1]}, the number of patches.")
+        raise ValueError(f"count is {count}, but must be 0 to {order.shape[1]}, the number of patches.")
     patches = patchify(images.unsqueeze(1), patch_size).clone()
     patches[torch.arange(len(images))[:, None], order[:, :count]] = 0
     return unpatchify(patches, patch_size, channels=1).squeeze(1)

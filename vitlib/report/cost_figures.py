@@ -1,6 +1,7 @@
 """The figure of how a layer's cost grows with the number of tokens."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -20,7 +21,7 @@ def plot_share(
         marks: points to label: tokens, share, text.
     """
     ax = plt.subplots(figsize=(WIDTH, 3.2))[1]
-    for (name, (tokens, share)), color in zip(curves.items(), (BLUE, ORANGE, GREEN), strict=False):
+    for (name, (tokens, share)), color in zip(curves.items(), cycle((BLUE, ORANGE, GREEN)), strict=False):
         ax.plot(tokens, share, color=color, label=name)
     for x, y, text in marks:
         ax.plot(x, y, "o", color="black", markersize=5)

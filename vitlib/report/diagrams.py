@@ -139,5 +139,5 @@ def _paths(steps: Sequence[Step]) -> list[str]:
         y, end = _top(norm) - GAP // 2, _top(total) + HEIGHT // 2
         drawn.append(f'<path class="line" d="M{middle} {y}H14V{end}H{middle - 13}m-5 -4l5 4l-5 4"/>')
     first, second = (_top(i) + HEIGHT // 2 for i in norms)
-    drawn.append(f'<path class="line norm" d="M{LEFT + BOX} {first}h20V{second}h-20"/>')
+    drawn.append(f'<path class="line norm" d="M{LEFT + BOX} {first}h28V{second}h-28"/>')
     return drawn

@@ -10,7 +10,7 @@ from vitlib.config import require
 from vitlib.report.output import Output, to_csv
 
 WIDTH = 326  # pixels of a picture, which a phone has
-GUTTER, SLOT, STACK, SIGN = 28, 44, 12, 14  # pixels: left of a matrix, the least for it, right of it, and for × or =
+GUTTER, SLOT, STACK, SIGN = 28, 44, 16, 14  # pixels: left of a matrix, the least for it, right of it, and for × or =
 SCALE = 0.9  # pixels for a row or column, less where the three matrices would be too wide
 SHIFT, MARK = 4, 5  # pixels from a sheet to the one behind it, and across a mark
 
@@ -24,7 +24,7 @@ class MatrixProduct:
         shape: the symbols of R, S and T, as in ``"NKN"``.
         sizes: the value of each symbol.
         sheets: how many left matrices, right matrices and products there are, as numbers or symbols.
-        labels: what the reader calls one product and all of them; the second only where there are several.
+        labels: what the reader calls one product and all of them; the second is shown only where there are several.
 
     Raises:
         ValueError: a symbol has no value.
@@ -70,7 +70,7 @@ class MatrixProduct:
         factors: list[int | str] = [rows, columns, inner]
         counts = [factors] if self.copies == 1 else [factors, [self.sheets[2], *factors]]
         lines = []
-        for label, product in zip(self.labels, counts, strict=True):
+        for label, product in zip(self.labels, counts, strict=False):
             symbols = " · ".join(f"<i>{f}</i>" if isinstance(f, str) else str(f) for f in product)
             values = " × ".join(f"{self.value(f):,}" for f in product)
             total = math.prod(map(self.value, product))

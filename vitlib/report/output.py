@@ -160,7 +160,7 @@ def quote(**numbers: float) -> None:
     """
     for name, number in numbers.items():
         if type(number) not in (int, float):  # words belong in the page, and NumPy's numbers glue as their repr
-            raise TypeError(f"{name} is {number!r}, but has to be an int or a float.")
+            raise TypeError(f"{name} is {number!r}, but must be an int or a float.")
         glue(name, number, display=False)
 
 

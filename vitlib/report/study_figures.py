@@ -1,6 +1,7 @@
 """Figures of studies: the runs of a plain loop beside the homework, and the path to a better training."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -13,7 +14,7 @@ COLOURS = (GREY, GREEN, BLUE, "#CC79A7", "#E69F00", "#56B4E9")  # after Okabe an
 
 
 def loss_by_accuracy(groups: Sequence[Runs], reported: tuple[float, float], alt: str) -> Output:
-    """Return test loss against test accuracy: a dot a run, a colour a number of epochs, a cross for the homework.
+    """Return test loss against test accuracy: a dot per run, a colour per number of epochs, a cross for the homework.
 
     Args:
         groups: the runs after each number of epochs.
@@ -22,7 +23,7 @@ def loss_by_accuracy(groups: Sequence[Runs], reported: tuple[float, float], alt:
     """
     ax = plt.subplots(figsize=(WIDTH, 3.4))[1]
     marks, rows = [], []
-    for runs, colour in zip(groups, COLOURS, strict=False):
+    for runs, colour in zip(groups, cycle(COLOURS), strict=False):
         accuracies, losses = runs.test.values, runs.loss.values
         ax.plot(accuracies, losses, "o", color=colour, markersize=4.5, alpha=0.75, label=runs.length)
         for row, x, y in zip(runs.rows, accuracies, losses, strict=True):
@@ -38,9 +39,9 @@ def loss_by_accuracy(groups: Sequence[Runs], reported: tuple[float, float], alt:
 
 
 def plot_path(series: Mapping[str, Sequence[Runs]]) -> Axes:
-    """Draw validation accuracy against epochs, a line a series: the mean of a dot's runs, and their range as a bar."""
+    """Draw validation accuracy by epochs, a line per series: the mean of a dot's runs, and their range as a bar."""
     ax = plt.subplots(figsize=(WIDTH, 3.7))[1]
-    looks = zip((GREY, ORANGE, BLUE, GREEN), ("o", "s", "D", "^"), strict=True)
+    looks = cycle(zip((GREY, ORANGE, BLUE, GREEN), "osD^", strict=True))
     rows = []
     for (name, groups), (colour, marker) in zip(series.items(), looks, strict=False):
         epochs = [runs.epochs for runs in groups]

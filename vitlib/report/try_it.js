@@ -93,7 +93,7 @@ const fromAddress = () => {
   const number = (name, most, otherwise) => {
     const value = given.has(name) ? Number(given.get(name)) : otherwise + 1;
     if (Number.isInteger(value) && value >= 1 && value <= most) return value - 1;
-    wrong = `The address has ${name}=${given.get(name)}, but it has to be 1 to ${most}.`;
+    wrong = `The address has ${name}=${given.get(name)}, but it must be 1 to ${most}.`;
     return otherwise;
   };
   let wrong = "";

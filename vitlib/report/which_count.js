@@ -15,7 +15,7 @@ const whichCount = (() => {
   const read = (text) => {
     const spaced = text.replace(/(?<=\d)[\u00a0\u2009\u202f](?=\d{3}\b)/g, "").replace(/[^\S\n]+/g, " ").trim();
     const found = spaced.replace(/(?<=\d) ?million\b/g, "M").match(NUMBER);
-    const refuse = (wanted) => { throw new RangeError(`The number is “${text}”, but has to be ${wanted}.`); };
+    const refuse = (wanted) => { throw new RangeError(`The number is “${text}”, but must be ${wanted}.`); };
     if (!found) refuse("one such as 9983872, 9,983,872 or 9.98M");
     const digits = found[1].split(".").length > 2 ? found[1].replaceAll(".", "") : found[1];
     const [, whole, decimals = "", exponent = "0"] = digits.match(/^([\d, '’_]+)(?:\.(\d*))?(?:e(.*))?$/i);

@@ -18,7 +18,7 @@ from vitlib.config import require
 from vitlib.evaluate import Evaluation, evaluate
 from vitlib.studies.study import Study
 from vitlib.training import distillation
-from vitlib.training.teacher import answers
+from vitlib.training.wide_resnet import answers
 
 TEST, VALIDATION, TEACHER = "test", "validation", "teacher"
 

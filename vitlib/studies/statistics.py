@@ -81,7 +81,7 @@ def step_gains(steps: Sequence[Summary]) -> list[tuple[float, float]]:
     """
     freedom = sum(step.n - 1 for step in steps)
     if freedom == 0:
-        raise ValueError("steps have one run each, but at least one has to have two.")
+        raise ValueError("steps have one run each, but at least one must have two.")
     deviation = math.sqrt(sum((step.n - 1) * step.deviation**2 for step in steps if step.n > 1) / freedom)
     gains, p_values = [], []
     for before, after in pairwise(steps):

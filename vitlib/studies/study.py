@@ -209,7 +209,7 @@ class Study:
         return f"{len(self.rows):,} of {len(self.runs):,} runs"
 
     def folder(self, config: TrainConfig) -> Path:
-        """Return the folder of a variant's runs. Runs that looked at the test set are kept apart."""
+        """Return the folder of a variant's runs, another one for each value of `test`."""
         return self.work / "runs" / self.test / replace(self.with_made_teacher(config), seed=0).digest
 
     def missing(self, job: Job) -> list[int]:
@@ -329,6 +329,8 @@ def load(name: str) -> Study:
     path = paths.ROOT / name if name.endswith(".yaml") else FOLDER / f"{name}.yaml"
     known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.yaml")))
     require(path.is_file(), "study", name, f"a file that ends in .yaml or one of {known}")
+    wanted = "a file in a folder named studies, which gets the results"
+    require(path.resolve().parent.name == "studies", "study", name, wanted)
     file = read_yaml(path, StudyFile)
     try:
         variants, seeds = _variants(file)

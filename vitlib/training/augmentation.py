@@ -1,6 +1,6 @@
 """Random augmentations of training images: sampled for each image, applied to a whole batch at once.
 
-Sampling and applying are apart, so that the parameters of a whole epoch lie on the device before its first step, and
+Sampling is separate from applying, so that the parameters of a whole epoch lie on the device before its first step, and
 images of several seeds share one batch. Axes: B images of L by L pixels, Y classes.
 """
 

@@ -17,7 +17,7 @@ from vitlib.config import TrainConfig, differences
 
 @dataclass
 class RunState:
-    """What is known of a run that is not finished: a row per epoch, and an entry for each start of its training."""
+    """The history of an unfinished run, a row per epoch, and an entry per start of its training."""
 
     history: list[dict[str, Any]] = field(default_factory=list)
     starts: list[dict[str, Any]] = field(default_factory=list)
@@ -46,7 +46,7 @@ def keep_only(kept: Path) -> None:
 
 
 def load(run_dirs: Sequence[Path], configs: Sequence[TrainConfig]) -> tuple[list[dict[str, Tensor]], list[RunState]]:
-    """Return the newest state for which every seed has an intact checkpoint, and how far each run was.
+    """Return weights and history of the latest epoch for which every seed has an intact checkpoint.
 
     Without one: no states, and runs that have not begun.
     """

@@ -20,13 +20,13 @@ from vitlib import data, paths, runs
 from vitlib.config import TeacherConfig, TrainConfig, require
 from vitlib.evaluate import Evaluation
 from vitlib.training import provenance, views
-from vitlib.training.teacher import WideResNet, answers, fit, load
+from vitlib.training.wide_resnet import WideResNet, answers, fit, load
 
 Labelled = tuple[Tensor, Tensor]  # images uint8 (N, L, L), labels int64 (N,)
 
 
 def make(name: str, teacher: TeacherConfig, config: TrainConfig) -> str:
-    """Train a teacher, let it answer the views, and return its full name; a finished one is returned as it is.
+    """Train a teacher, store its logits for all views, and return its full name. A finished teacher is reused.
 
     It prints a line per network, and one at the end.
 

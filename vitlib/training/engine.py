@@ -37,8 +37,8 @@ class Engine:
     device, with a counter that each step reads and advances. A step takes nothing from the host and waits for nothing,
     so on a GPU it is recorded once as a CUDA graph and replayed.
 
-    The optimizers change `weights`, which are float32. The loss is that of `model`: the same network, or its copy in
-    bfloat16, whose parameters are rounded from `weights` once a step and whose gradients are widened to float32.
+    The optimizers update the float32 master weights, `weights`. Forward and backward pass run on `model`: the same
+    network, or a bfloat16 copy that is cast from them after each step and whose gradients are cast to float32.
 
     Args:
         config: what defines the runs, but for the seeds.

@@ -1,4 +1,4 @@
-"""The network as it is trained: the results of `vitlib.model`, which is the form to read and to count, computed faster.
+"""A faster form of `vitlib.model` with the same results, for training.
 
 Queries, keys and values come from one matrix product. The last layer computes the class token alone, the only one that
 the network reads there: this leaves out a fifth of the arithmetic. Axes: B batch, N tokens, D width.
@@ -19,7 +19,7 @@ class FastAttention(MultiHeadAttention):
         return self._gather(*_project(x, self.query, self.key, self.value))
 
     def _gather(self, *projected: Tensor) -> Tensor:
-        q, k, v = (each.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for each in projected)
+        q, k, v = (self.split(each) for each in projected)
         return self.output(self.attend(q, k, v).transpose(1, 2).flatten(2))
 
 

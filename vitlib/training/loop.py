@@ -147,7 +147,7 @@ def _runs(
 def _is_finished(folder: Path, config: TrainConfig, test: str) -> bool:
     """Return whether a folder holds the finished run; ValueError if it holds something else."""
     if not runs.is_complete(folder):
-        wanted = "the name of a new folder, since this one holds something else"
+        wanted = "another folder: this one exists and holds no finished run"
         require(not folder.exists(), "run_dir", paths.relative(folder), wanted)
         return False
     run = runs.load_run(folder)
@@ -190,7 +190,7 @@ def _lock(folder: Path, locks: ExitStack) -> None:
 
 @contextmanager
 def _explained(config: TrainConfig, device: torch.device, display: Progress) -> Iterator[None]:
-    """Say how to continue if training ends early for a reason outside of it."""
+    """Tell how to resume after Ctrl-C, a disk error or a lack of memory."""
     how = "the same call continues after the last checkpoint"
     try:
         yield

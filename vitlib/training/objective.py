@@ -15,7 +15,7 @@ from vitlib import data
 from vitlib.config import TrainConfig
 from vitlib.evaluate import is_out_of_memory
 
-COMPILED_CONFIGS = 256  # that one process may compile; beyond PyTorch's own limit of 8 it would run eagerly
+COMPILED_CONFIGS = 256  # per process; beyond PyTorch's default limit of 8 it would run eagerly
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 Function = Callable[..., Any]
@@ -64,7 +64,7 @@ def _labelled(config: TrainConfig) -> LossFunction:
 
 
 def _taught(config: TrainConfig) -> LossFunction:
-    """Return the cross-entropy with a teacher's softened answers, weighed against that with labels.
+    """Return the cross-entropy with a teacher's softened answers, mixed with that with the labels.
 
     The factor T² keeps the size of the gradients at every temperature T (Hinton et al., 2015, section 2).
     """

@@ -1,6 +1,6 @@
 """The optimizers, and the schedule of their learning rates.
 
-Muon (Jordan et al., 2024) is momentum whose update, a matrix, is orthogonalised before it is applied.
+Muon (Jordan et al., 2024) is SGD with momentum that orthogonalises the update of each matrix.
 `torch.optim.Muon` does this one matrix at a time. Here all matrices of one shape, or of its transpose, are one stack,
 which leaves two batched products for this network's 24 matrices, and a leading axis of seeds joins the batch.
 Axes: M matrices of one shape, S seeds, R rows, C columns.

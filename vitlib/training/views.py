@@ -71,8 +71,10 @@ def find(name: str, teacher: TeacherConfig, config: TrainConfig) -> str | None:
 
 
 def record(name: str) -> dict[str, Any]:
-    """Return how a teacher was made, by its full name."""
-    with runs.reading(FOLDER / f"{name}.json") as path:
+    """Return how a teacher was made, by its full name; ValueError if there is no such teacher."""
+    path = FOLDER / f"{name}.json"
+    require(path.is_file(), "teacher", name, f"a teacher with a record in {paths.relative(FOLDER)}")
+    with runs.reading(path, "restore the file or make that teacher again"):
         found = json.loads(path.read_text(encoding="utf-8"))
         require("definition" in found, "record", [*found], "that of a teacher, with its definition")
         return found

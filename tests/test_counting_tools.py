@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from vitlib.counting import counters
+from vitlib.counting import tools
 
 
 class Attending(nn.Module):
@@ -18,7 +18,7 @@ class Attending(nn.Module):
 
 
 def test_no_row_of_torchsummarys_table_is_dropped():
-    rows, total = counters.summary_of(Attending(), (5, 8))
+    rows, total = tools.summary(Attending(), (5, 8))
     assert [(row.type, row.output_shape, row.parameters) for row in rows] == [
         ("MultiheadAttention", (-1, 5, 8), 0),  # torchsummary counts weight and bias, which this module calls otherwise
         ("Linear", (-1, 5, 3), 8 * 3 + 3),
