@@ -30,7 +30,7 @@ def test_settings_may_change_a_part_of_the_network():
         ("a: {b: 1, c: 2, b: 3}", "is not valid YAML: 'b' is given twice in "),
         (b"", "wrong.yaml holds None, but must hold settings."),
         ("- a", "wrong.yaml holds ['a'], but must hold settings."),
-        ("{}", "wrong.yaml: settings is missing, but must be given."),
+        ("{}", "wrong.yaml: settings is missing."),
         (f"price: 3\n{GOOD}", "setting is 'price', but must be one of settings."),
         (GOOD.replace("{epochs: 3}", "[3]"), "settings is [3], but must be a valid dictionary."),
         (GOOD.replace("epochs: 3", "epochs: 0"), "wrong.yaml: epochs is 0, but must be greater than or equal to 1."),

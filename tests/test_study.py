@@ -359,7 +359,7 @@ def test_the_remaining_time_counts_the_jobs_that_run_in_parallel(make_study, mon
     ("old", "new", "sentence"),
     [
         ("recipe: homework", "recipe: hamework", "recipe is 'hamework', but must be one of best, "),
-        ("purpose:", "porpoise:", "purpose is missing, but must be given."),
+        ("purpose:", "porpoise:", "purpose is missing."),
         ("seeds: 0-2", "seeds: [0, 1, 0]", "seeds is [0, 1, 0], but must be a range such as 0-4 or a list of diff"),
         ("seeds: 0-2", "seeds: []", "seeds is [], but must be a range such as 0-4 or a list of different whole "),
         ("seeds: 0-2", "seeds: 2-0", "seeds is '2-0', but must be a range such as 0-4"),
