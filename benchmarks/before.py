@@ -43,9 +43,9 @@ def checkout(commit: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         packed, tree = Path(folder) / "tree.tar", Path(folder) / "tree"
         command = ["git", "-C", str(ROOT), "archive", f"--output={packed}", commit]
-        made = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
-        if made.returncode:
-            reason = made.stderr.strip().splitlines()[-1]
+        result = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+        if result.returncode:
+            reason = result.stderr.strip().splitlines()[-1]
             raise SystemExit(f"commit is {commit!r}, but must be one that git knows: {reason}")
         with tarfile.open(packed) as archive:
             archive.extractall(tree, filter="data")
@@ -58,12 +58,12 @@ def compare(commit: str, device: str, effort: str) -> None:
     with checkout(commit) as tree:
         for batch in BATCHES[effort]:
             with ExitStack() as stack:
-                made = {
+                contestants = {
                     name: stack.enter_context(hosts.Host(name, make_epochs, folder, device, effort, batch))
                     for name, folder in ((commit, tree), ("this tree", ROOT))
                 }
-                hosts.start(made.values(), processes=1)
-                before, now = measure.interleave(made, ROUNDS[effort]).values()
+                hosts.start(contestants.values(), processes=1)
+                before, now = measure.interleave(contestants, ROUNDS[effort]).values()
             ratio = measure.summarise(measure.ratios(now, before))
             speeds = f"{statistics.median(before):,.0f} -> {statistics.median(now):,.0f} images/s"
             print(f"batch {batch}: {speeds}, {ratio['median']:.3f} times ({ratio['low']:.3f} to {ratio['high']:.3f})")

@@ -119,8 +119,8 @@ class Bench:
         if self._workers is None:
             choices = [n for n in self.effort.workers if n <= (os.cpu_count() or 1)] or [0]
             cases = {str(n): _usual_loop(self, ViT(self.base.model), n, self.usual_batch) for n in choices}
-            found = measure.interleave(cases, min(3, self.effort.rounds), seconds=min(5, self.effort.seconds))
-            self._workers = max(choices, key=lambda n: statistics.median(found[str(n)]))
+            speeds = measure.interleave(cases, min(3, self.effort.rounds), seconds=min(5, self.effort.seconds))
+            self._workers = max(choices, key=lambda n: statistics.median(speeds[str(n)]))
         return self._workers
 
     def engine(self, config: TrainConfig, seeds: int = 1, network: Callable[[], nn.Module] | None = None) -> Engine:
@@ -166,15 +166,17 @@ def throughput(bench: Bench) -> Contestants:
     """Return the training of every model, and the machine's peaks."""
     config = bench.base
     adamw = replace(config, optimizer="adamw", lr=1e-3)  # for the peers: Muon finds its matrices by our layers' names
-    made: Contestants = {}
+    contestants: Contestants = {}
     for name, make in _models(bench).items():
-        made[f"usual loop: {name}"] = lambda make=make: _usual_loop(bench, make(), bench.workers, bench.usual_batch)
+        contestants[f"usual loop: {name}"] = lambda make=make: _usual_loop(
+            bench, make(), bench.workers, bench.usual_batch
+        )
         ours = partial(bench.epochs, config)
-        made[f"our loop: {name}"] = ours if name == OURS else partial(bench.epochs, adamw, network=make)
-    made[f"our loop: {OURS}, AdamW"] = partial(bench.epochs, adamw)
+        contestants[f"our loop: {name}"] = ours if name == OURS else partial(bench.epochs, adamw, network=make)
+    contestants[f"our loop: {OURS}, AdamW"] = partial(bench.epochs, adamw)
     for dtype in (torch.float32, torch.bfloat16):
-        made[f"matmul peak: {str(dtype).removeprefix('torch.')}"] = partial(_matmul, bench, dtype)
-    return made
+        contestants[f"matmul peak: {str(dtype).removeprefix('torch.')}"] = partial(_matmul, bench, dtype)
+    return contestants
 
 
 def throughput_result(bench: Bench, measured: dict[str, list[float]]) -> dict[str, Any]:
@@ -260,7 +262,7 @@ def profile_result(bench: Bench, measured: dict[str, list[dict[str, float]]]) ->
     """Return what the time of a step is spent on, as shares that add to one, and how many kernels a GPU runs in it."""
     rounds = measured["profile"]
     kernels = {"kernels": [shares.pop("kernels") for shares in rounds]} if bench.device.type == "cuda" else {}
-    shares = {kind: [shares[kind] for shares in rounds] for kind in rounds[0] if any(each[kind] for each in rounds)}
+    shares = {kind: [shares[kind] for shares in rounds] for kind in rounds[0] if any(shares[kind] for shares in rounds)}
     return {"shares": shares, "batch": bench.base.batch_size} | kernels
 
 
@@ -287,13 +289,13 @@ def _profile(bench: Bench) -> Case:
 
 def races(bench: Bench) -> Contestants:
     """Return a race of our loop and one of the homework-style loop for each seed, and our races once it is compiled."""
-    made: Contestants = {}
+    contestants: Contestants = {}
     for seed in range(bench.effort.races):
         for loop in ("ours", "usual")[:: 1 if seed % 2 else -1]:
-            made[f"{loop}, seed {seed}"] = partial(_race_in_new_process, bench, loop, seed)
+            contestants[f"{loop}, seed {seed}"] = partial(_race_in_new_process, bench, loop, seed)
     if bench.effort.warm_races:
-        made["warm"] = partial(_warm_races, bench)
-    return made
+        contestants["warm"] = partial(_warm_races, bench)
+    return contestants
 
 
 def races_result(bench: Bench, measured: dict[str, list[Any]]) -> dict[str, Any]:
@@ -416,15 +418,15 @@ def run(device: torch.device, effort: str, sections: list[str], folder: Path) ->
     bench = Bench(device, effort)
     with ExitStack() as stack:
         cases = {name: cases_of(bench, name, stack) for name in sections}
-        every = [case for each in cases.values() for case in each.values()]
+        every = [case for of_section in cases.values() for case in of_section.values()]
         hosts.start((case for case in every if isinstance(case, hosts.Host)), bench.effort.processes)
         for name in sections:
             print(f"{name} ...", flush=True)
             result = run_section(bench, name, cases[name])
             runs.write_json(folder / f"speed-{short_name(device)}-{name}.json", result)
             for case, values in result.get("measured", {}).items():
-                found = measure.summarise(values)
-                print(f"  {case:40s} {found['median']:10,.4g}   {found['low']:,.4g} to {found['high']:,.4g}")
+                summary = measure.summarise(values)
+                print(f"  {case:40s} {summary['median']:10,.4g}   {summary['low']:,.4g} to {summary['high']:,.4g}")
     torch._dynamo.reset()  # frees the compiled code
 
 

@@ -37,27 +37,29 @@ SMOKE = "build/smoke"  # takes the place of the project's root for a pack of sma
 # ---- checks --------------------------------------------------------------------------------------------------------
 
 
-def check_machine(found: pack.Pack) -> None:
+def check_machine(packed: pack.Pack) -> None:
     """Check that everything was made on one machine, which the benchmarks' names say, and that no test failed."""
-    first = found.about[0]
-    if any((about.device, about.smoke) != (first.device, first.smoke) for about in found.about):
+    first = packed.about[0]
+    if any((about.device, about.smoke) != (first.device, first.smoke) for about in packed.about):
         raise UserError("The archives were made on different machines: adopt one pack at a time.")
     if first.parts.get("tests", "").startswith("failed"):
         raise UserError(f"The tests failed on {first.device}, so its results do not count: {first.parts['tests']}.")
-    for name, content in found.files.items():
+    for name, content in packed.files.items():
         if name.startswith("benchmarks/"):
             machine = Path(name).stem.removeprefix("speed-").rpartition("-")[0]
             with runs.reading(Path(name), "measure again."):
-                made = json.loads(content)["environment"]
-                wanted = "cpu" if made["device_kind"] == "cpu" else measure.short_name(first.device)
-            if (made["device"], machine) != (first.device, wanted):
-                raise UserError(f"{name} was measured on {made['device']}, but the pack was made on {first.device}.")
+                environment = json.loads(content)["environment"]
+                wanted = "cpu" if environment["device_kind"] == "cpu" else measure.short_name(first.device)
+            if (environment["device"], machine) != (first.device, wanted):
+                raise UserError(
+                    f"{name} was measured on {environment['device']}, but the pack was made on {first.device}."
+                )
 
 
-def check_runs(found: pack.Pack) -> None:
+def check_runs(packed: pack.Pack) -> None:
     """Check that each staged run is intact, lies where it belongs, and was made by this code on this machine."""
-    made_at = {(about.commit, about.device) for about in found.about}
-    for folder in sorted({(STAGE / name).parent for name in found.files if name.endswith(f"/{runs.SUMS}")}):
+    made_at = {(about.commit, about.device) for about in packed.about}
+    for folder in sorted({(STAGE / name).parent for name in packed.files if name.endswith(f"/{runs.SUMS}")}):
         run, name = runs.load_run(folder), folder.relative_to(STAGE).as_posix()
         start = run.manifest["starts"][-1]
         if (start["code"]["commit"], start["device"]) not in made_at:
@@ -72,38 +74,38 @@ def check_runs(found: pack.Pack) -> None:
 # ---- studies -------------------------------------------------------------------------------------------------------
 
 
-def merge(name: str, found: pack.Pack) -> None:
+def merge(name: str, packed: pack.Pack) -> None:
     """Replace the staged tables of a study by the union with ours; UserError if a row is no run of the study."""
-    about = found.about[0]
+    about = packed.about[0]
     source = paths.ROOT / ("tools/studies" if about.smoke else "studies") / f"{name}.yaml"
     if not source.is_file():
         raise UserError(f"The pack holds results of the study {name!r}, which studies/ does not have.")
     shutil.copyfile(source, STAGE / "studies" / source.name)
     theirs, ours = studies.load(str(STAGE / "studies" / source.name)), studies.load(str(source))
     asked = {config.digest: (variant, config.seed) for variant, config in theirs.runs}
-    known = {row["digest"] for row in tables.read(ours.table)}
+    our_digests = {row["digest"] for row in tables.read(ours.table)}
     for row in tables.read(theirs.table):
         which = f"{row['variant']!r}, seed {row['seed']}"
         if asked.get(row["digest"]) != (row["variant"], row["seed"]):
             raise UserError(f"The study {name} asks for no run {which}, with the settings {row['digest']} of the pack.")
-        if row["digest"] not in known and row["device"] != about.device:
+        if row["digest"] not in our_digests and row["device"] != about.device:
             raise UserError(f"{name}: {which} was trained on {row['device']}, but the pack was made on {about.device}.")
     for table, mine, columns in (
         (theirs.table, ours.table, ours.columns),
         (theirs.epochs_table, ours.epochs_table, ours.epoch_columns),
     ):
         if table.is_file() and mine.is_file():
-            rows = [*tables.read(mine), *(row for row in tables.read(table) if row["digest"] not in known)]
+            rows = [*tables.read(mine), *(row for row in tables.read(table) if row["digest"] not in our_digests)]
             tables.write(table, columns, rows)
     theirs.gather()
     (STAGE / "studies" / source.name).unlink()
 
 
 @contextmanager
-def teachers_known(found: pack.Pack) -> Iterator[None]:
+def teachers_known(packed: pack.Pack) -> Iterator[None]:
     """Put the records of the pack's teachers where studies look for them; take them away again if a check fails."""
     place = "studies/teachers"
-    records = {paths.ROOT / name: content for name, content in found.files.items() if str(Path(name).parent) == place}
+    records = {paths.ROOT / name: content for name, content in packed.files.items() if str(Path(name).parent) == place}
     new = {path: content for path, content in records.items() if not path.exists()}
     for path, content in new.items():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,17 +121,17 @@ def teachers_known(found: pack.Pack) -> Iterator[None]:
 # ---- to their place ------------------------------------------------------------------------------------------------
 
 
-def stage(found: pack.Pack) -> None:
+def stage(packed: pack.Pack) -> None:
     """Write what will be moved to the project into `STAGE`, laid out like the project, after checking it."""
-    for name, content in found.files.items():
+    for name, content in packed.files.items():
         if not name.startswith("log/"):
             (STAGE / name).parent.mkdir(parents=True, exist_ok=True)
             (STAGE / name).write_bytes(content)
-    check_runs(found)
-    tried = {Path(name).stem.removesuffix("-epochs") for name in found.files if name.startswith("studies/results/")}
-    for name in sorted(tried):
-        merge(name, found)
-    smoke = found.about[0].smoke
+    check_runs(packed)
+    names = {Path(name).stem.removesuffix("-epochs") for name in packed.files if name.startswith("studies/results/")}
+    for name in sorted(names):
+        merge(name, packed)
+    smoke = packed.about[0].smoke
     if (STAGE / "runs").is_dir():
         target = STAGE / "build" / ("smoke" if smoke else "full") / "runs"
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -153,15 +155,15 @@ def move() -> list[str]:
     return changed
 
 
-def adopt(found: pack.Pack) -> list[str]:
+def adopt(packed: pack.Pack) -> list[str]:
     """Check a pack and move all of it to its place, or change nothing; return the paths of the files that changed."""
-    for about in found.about:
+    for about in packed.about:
         pack.check_code(about)
-    check_machine(found)
+    check_machine(packed)
     shutil.rmtree(STAGE, ignore_errors=True)
     try:
-        with teachers_known(found):
-            stage(found)
+        with teachers_known(packed):
+            stage(packed)
     except BaseException:
         shutil.rmtree(STAGE, ignore_errors=True)
         raise
@@ -174,15 +176,15 @@ def adopt(found: pack.Pack) -> list[str]:
 
 def outdated_pages() -> list[str]:
     """Return the published pages that were executed on other files than those of build/full/, or else the project's."""
-    found = []
+    outdated = []
     for page in sorted((paths.ROOT / "book").glob("*.ipynb")):
         for name, digest in report.read_page(page)["metadata"].get("vitlib", {}).get("inputs", {}).items():
             adopted, published = paths.ROOT / "build" / "full" / name, paths.ROOT / name
             path = adopted if adopted.is_file() else published
             if not path.is_file() or runs.sha256(path) != digest:
-                found.append(page.stem)
+                outdated.append(page.stem)
                 break
-    return found
+    return outdated
 
 
 def execute(pages: list[str]) -> dict[str, str]:
@@ -213,12 +215,12 @@ def main() -> None:
         if READY.is_dir():
             print("An earlier call was killed: its files are moved to their place first.")
             move()
-        found = pack.read(pack.archives_of(options.file))
-        about = found.about[0]
+        packed = pack.read(pack.archives_of(options.file))
+        about = packed.about[0]
         if about.smoke != options.smoke:
             kind = "small sizes, which only --smoke takes" if about.smoke else "real sizes: leave out --smoke"
             raise UserError(f"{options.file} is a pack of {kind}.")
-        changed = adopt(found)
+        changed = adopt(packed)
         shown = dict.fromkeys(name.rpartition("/")[0] if "/runs/" in name else name for name in changed)
         print(f"Made on {about.device} at commit {about.commit[:12]}:")
         for part, result in about.parts.items():

@@ -17,17 +17,17 @@ from vitlib.checking import report
 from vitlib.checking.claims import Claim, Verdict
 
 
-def files(given: str) -> list[Path]:
+def files(argument: str) -> list[Path]:
     """Return the files to check; raises UserError if there are none."""
-    path = Path(given).expanduser()
-    if given and path.is_file():
+    path = Path(argument).expanduser()
+    if argument and path.is_file():
         return [path]
-    found = sorted(p for p in path.glob("*") if p.suffix in (".yaml", ".yml") and p.is_file()) if given else []
-    if not found:
+    homeworks = sorted(p for p in path.glob("*") if p.suffix in (".yaml", ".yml") and p.is_file()) if argument else []
+    if not homeworks:
         raise UserError(
-            f"HOMEWORK is {given!r}, but must be a homework's YAML file or a folder of them (docs/check.md)."
+            f"HOMEWORK is {argument!r}, but must be a homework's YAML file or a folder of them (docs/check.md)."
         )
-    return found
+    return homeworks
 
 
 Check = tuple[homework.Homework, list[Claim]] | str  # the claims with their verdicts, or why there are none
@@ -36,26 +36,26 @@ Check = tuple[homework.Homework, list[Claim]] | str  # the claims with their ver
 def checked(path: Path) -> Check:
     """Return a homework and its claims with their verdicts, or a sentence if it is no homework."""
     try:
-        given = homework.read(path.resolve())
-        return given, report.check(given)
+        submitted = homework.read(path.resolve())
+        return submitted, report.check(submitted)
     except ValueError as error:
         return str(error)
 
 
-def wrong(found: Check) -> bool:
+def wrong(result: Check) -> bool:
     """Return whether a file cannot be read or makes a wrong claim."""
-    return isinstance(found, str) or any(claim.verdict is Verdict.WRONG for claim in found[1])
+    return isinstance(result, str) or any(claim.verdict is Verdict.WRONG for claim in result[1])
 
 
 def table(checks: dict[str, Check]) -> str:
     """Return a line a file: how many claims have each verdict, and the first that is wrong."""
     width = max(map(len, checks))
     lines = [f"{'file':{width}}  wrong  convention  unchecked  right  first wrong claim"]
-    for name, found in checks.items():
-        if isinstance(found, str):
-            lines.append(f"{name:{width}}  {found.removeprefix(name).lstrip(': ')}")
+    for name, result in checks.items():
+        if isinstance(result, str):
+            lines.append(f"{name:{width}}  {result.removeprefix(name).lstrip(': ')}")
             continue
-        _, claims = found
+        _, claims = result
         numbers = [sum(claim.verdict is verdict for claim in claims) for verdict in report.ORDER]
         first = next((f"{c.where}, {c.name}: {c.value}" for c in claims if c.verdict is Verdict.WRONG), "")
         row = "{:5}  {:10}  {:9}  {:5}".format(*numbers)
@@ -66,8 +66,8 @@ def table(checks: dict[str, Check]) -> str:
 def as_json(checks: dict[str, Check]) -> dict[str, Any]:
     """Return by file its claims, or the error."""
     return {
-        name: {"error": found} if isinstance(found, str) else {"claims": [*map(asdict, found[1])]}
-        for name, found in checks.items()
+        name: {"error": result} if isinstance(result, str) else {"claims": [*map(asdict, result[1])]}
+        for name, result in checks.items()
     }
 
 
@@ -84,11 +84,11 @@ def main() -> None:
         elif len(checks) > 1 or Path(arguments.homework).expanduser().is_dir():
             print(table(checks))
         else:
-            ((name, found),) = checks.items()
-            if isinstance(found, str):
-                raise UserError(report.printable(found))
-            given, claims = found
-            lines = (report.network(given.network), report.text(claims), f"{name}: {report.summary(claims)}")
+            ((name, result),) = checks.items()
+            if isinstance(result, str):
+                raise UserError(report.printable(result))
+            submitted, claims = result
+            lines = (report.network(submitted.network), report.text(claims), f"{name}: {report.summary(claims)}")
             print(report.printable("\n\n".join(lines)))
         sys.exit(any(map(wrong, checks.values())))
 

@@ -64,12 +64,12 @@ class Session:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if not smoke and device.type == "cpu":
             raise UserError("PyTorch finds no CUDA GPU on this machine: --smoke tries the command on a CPU.")
-        made = provenance.code()
-        if made["commit"] is None:
+        origin = provenance.code()
+        if origin["commit"] is None:
             raise UserError("The commit is unknown here: name it in the environment variable VITLIB_COMMIT.")
         name = provenance.device_name(device)
-        self.about = pack.About(commit=made["commit"], code=code(), device=name, smoke=smoke, parts={})
-        if made["clean"] is not None:  # there is git
+        self.about = pack.About(commit=origin["commit"], code=code(), device=name, smoke=smoke, parts={})
+        if origin["clean"] is not None:  # there is git
             pack.check_code(self.about)
         version = hashlib.sha256(json.dumps([self.about.code, self.about.device]).encode()).hexdigest()[:12]
         self.work = paths.ROOT / "build" / f"gpu{'-smoke' * smoke}" / version
@@ -134,15 +134,15 @@ class Process:
         self.log = session.work / "log" / f"{name}.txt"
         self.log.parent.mkdir(parents=True, exist_ok=True)
         path = os.pathsep.join(filter(None, (str(paths.ROOT), os.environ.get("PYTHONPATH"))))
-        given = os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"} | environment
+        variables = os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"} | environment
         if session.smoke:
-            given["TORCH_COMPILE_DISABLE"] = "1"
+            variables["TORCH_COMPILE_DISABLE"] = "1"
         self.began = time.monotonic()
         with self.log.open("w", encoding="utf-8") as output:
             self._process = subprocess.Popen(
                 [sys.executable, *command],
                 cwd=paths.ROOT,
-                env=given,
+                env=variables,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -197,19 +197,19 @@ def tests_and_page(session: Session) -> None:
     """Run the tests that need a GPU, while the published run's settings train through papermill."""
     run, page = session.work / "runs" / "report", None
     if not runs.is_complete(run):
-        given = {"run_name": "report"} | TINY if session.smoke else report.profile("full")["02_training"]
+        parameters = {"run_name": "report"} | TINY if session.smoke else report.profile("full")["02_training"]
         out = session.work / "02_training.ipynb"
         session.work.mkdir(parents=True, exist_ok=True)
         command = ["-m", "papermill", "notebooks/02_training.ipynb", str(out), "--kernel", "python3", "--log-output"]
-        command += ["--no-progress-bar", "--parameters_yaml", json.dumps(given)]
+        command += ["--no-progress-bar", "--parameters_yaml", json.dumps(parameters)]
         page = Process(session, "page", command, REPORT_HOME=str(session.work))
     if session.about.parts.get("tests", "").split(",")[0] != "done":
         command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu"]
         tests = [Process(session, path.stem, [*command, str(path)]) for path in files_with_gpu_tests()]
         end = time.monotonic() + min(session.patience * TEST_SECONDS, session.left)
-        outcomes = {each.wait(end - time.monotonic())[0] for each in tests}
+        outcomes = {test.wait(end - time.monotonic())[0] for test in tests}
         worst = next(outcome for outcome in ("failed", "stopped", "done") if outcome in outcomes)
-        session.say("tests", f"{worst}, {'; '.join(each.last_line for each in tests)}")
+        session.say("tests", f"{worst}, {'; '.join(test.last_line for test in tests)}")
     if page:
         outcome, seconds = page.wait(min(session.patience * PAGE_SECONDS + page.began - time.monotonic(), session.left))
         if runs.is_complete(run):
@@ -324,7 +324,7 @@ def seconds_of(session: Session, study: Study, job: Job) -> float:
     """Return how long a job is expected to take, from the speed at the most similar number of images a step."""
     missing = len(study.missing(job))
     size = missing * job.config.batch_size
-    near = min(session.pace, key=lambda known: max(known, size) / min(known, size), default=None)
+    near = min(session.pace, key=lambda measured: max(measured, size) / min(measured, size), default=None)
     images = missing * studies.images_of(job.config)
     teacher = TEACHER if job.config.teacher else 0
     return session.start_up + teacher + MARGIN * images / (session.pace[near] if near else PACE)

@@ -37,12 +37,12 @@ def hashes(log: Path, root: Path, output_root: Path) -> dict[str, str]:
         root: the project.
         output_root: the folder of the rerun, whose ``runs/`` becomes the project's.
     """
-    found = {}
+    digests = {}
     for line in log.read_text(encoding="utf-8").splitlines():
         path = Path(line)
         base = output_root if path.is_relative_to(output_root) else root
         parts = path.relative_to(base).parts if path.is_relative_to(base) else ()
         inside = parts and parts[0] != "build" and not any(part.startswith(".") for part in parts)
         if inside and path.is_file():  # training removes what it kept to resume from
-            found["/".join(parts)] = hashlib.sha256(path.read_bytes()).hexdigest()
-    return dict(sorted(found.items()))
+            digests["/".join(parts)] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return dict(sorted(digests.items()))

@@ -47,35 +47,35 @@ UNREACHABLE = re.compile(
 def settings(listing: str) -> dict[str, str]:
     """Return what `pip config list` prints of the settings in `REACH`: pip's own order of precedence is kept."""
     lines = [line.partition("=") for line in listing.splitlines() if "=" in line]
-    found = [(*name.rpartition("."), ast.literal_eval(value)) for name, _, value in lines]
+    entries = [(*name.rpartition("."), ast.literal_eval(value)) for name, _, value in lines]
     sections = {"global": 0, "install": 1, ":env:": 2}
-    found = [each for each in found if each[0] in sections and each[2] in REACH]
-    return {name: " ".join(str(value).split()) for _, _, name, value in sorted(found, key=lambda e: sections[e[0]])}
+    entries = [entry for entry in entries if entry[0] in sections and entry[2] in REACH]
+    return {name: " ".join(str(value).split()) for _, _, name, value in sorted(entries, key=lambda e: sections[e[0]])}
 
 
 def environments(
-    given: dict[str, str], variables: dict[str, str], cache: Path
+    pip_settings: dict[str, str], variables: dict[str, str], cache: Path
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Return the environment variables for pip and for uv.
 
     Args:
-        given: what `settings` returns.
+        pip_settings: what `settings` returns.
         variables: the reader's environment variables.
         cache: where uv keeps what it downloads, unless the reader says where.
     """
     base = {name: value for name, value in variables.items() if not name.startswith(("PIP_", "UV_", "PYTHON"))}
     index = variables.get("UV_DEFAULT_INDEX") or variables.get("UV_INDEX_URL")
-    if index and "index-url" not in given:
-        given = given | {"index-url": re.sub(r"^[\w-]+=", "", index)}
-    pip = {f"PIP_{name.replace('-', '_').upper()}": value for name, value in given.items()}
+    if index and "index-url" not in pip_settings:
+        pip_settings = pip_settings | {"index-url": re.sub(r"^[\w-]+=", "", index)}
+    pip = {f"PIP_{name.replace('-', '_').upper()}": value for name, value in pip_settings.items()}
     uv = {name: value for name, value in variables.items() if name in UV_REACH}
-    for name, value in given.items():
+    for name, value in pip_settings.items():
         if variable := REACH[name]:
             uv[variable] = ",".join(value.split()) if name == "find-links" else value
-    if "cert" in given and Path(given["cert"]).is_dir():
+    if "cert" in pip_settings and Path(pip_settings["cert"]).is_dir():
         uv["SSL_CERT_DIR"] = uv.pop("SSL_CERT_FILE", "")
-    if "proxy" in given:
-        uv |= {"HTTP_PROXY": given["proxy"], "HTTPS_PROXY": given["proxy"]}
+    if "proxy" in pip_settings:
+        uv |= {"HTTP_PROXY": pip_settings["proxy"], "HTTPS_PROXY": pip_settings["proxy"]}
     bundle = variables.get("REQUESTS_CA_BUNDLE") or variables.get("CURL_CA_BUNDLE")
     if bundle and "SSL_CERT_FILE" not in {*uv, *base}:
         uv["SSL_CERT_FILE"] = bundle
@@ -87,9 +87,9 @@ def environments(
 
 def requirement(name: str) -> str:
     """Return the pinned release of one package, with its hashes, as requirements.txt has it."""
-    found = re.search(rf"^{name}==(?:.*\\\n)*.*\n", PINNED.read_text(encoding="utf-8"), re.MULTILINE)
-    assert found is not None, f"requirements.txt pins {name}"
-    return found[0]
+    match = re.search(rf"^{name}==(?:.*\\\n)*.*\n", PINNED.read_text(encoding="utf-8"), re.MULTILINE)
+    assert match is not None, f"requirements.txt pins {name}"
+    return match[0]
 
 
 def run(command: list[str], variables: dict[str, str], follow: Callable[[Iterator[str]], object]) -> bool:
@@ -131,13 +131,13 @@ def follow_uv(lines: Iterator[str]) -> None:
     def downloaded() -> Iterator[tuple[int, str]]:
         megabytes = 0.0
         for line in lines:
-            if found := re.match(r"Downloading (\S+) \(([\d.]+)([KMG])iB\)", line):
-                sizes[found[1]] = float(found[2]) * {"K": 2**10, "M": 2**20, "G": 2**30}[found[3]] / 1e6
-            elif found := re.match(r" Downloaded (\S+)", line):
-                megabytes += sizes.get(found[1], 0)
+            if match := re.match(r"Downloading (\S+) \(([\d.]+)([KMG])iB\)", line):
+                sizes[match[1]] = float(match[2]) * {"K": 2**10, "M": 2**20, "G": 2**30}[match[3]] / 1e6
+            elif match := re.match(r" Downloaded (\S+)", line):
+                megabytes += sizes.get(match[1], 0)
                 yield int(megabytes), f"{megabytes:,.0f} MB downloaded"
-            elif found := re.match(r"Prepared (\d+) packages", line):
-                yield 10**6, f"unpacking {found[1]} packages ..."
+            elif match := re.match(r"Prepared (\d+) packages", line):
+                yield 10**6, f"unpacking {match[1]} packages ..."
 
     show(downloaded(), 500)
 
@@ -149,9 +149,9 @@ def follow_pip(lines: Iterator[str]) -> None:
     def collected() -> Iterator[tuple[int, str]]:
         number = 0
         for line in lines:
-            if found := re.match(r"(?:Collecting|Processing) (\S+)", line):
+            if match := re.match(r"(?:Collecting|Processing) (\S+)", line):
                 number += 1
-                yield number, f"{number:3} of {total}  {found[1].rpartition('/')[2]}"
+                yield number, f"{number:3} of {total}  {match[1].rpartition('/')[2]}"
             elif line.startswith("Installing collected"):
                 yield 10**6, "unpacking ..."
 
@@ -174,8 +174,8 @@ def reason() -> str | None:
 def final_reason() -> str:
     """Return the sentence for an installation that failed."""
     log, where = LOG.read_text(encoding="utf-8", errors="replace"), LOG.relative_to(ROOT)
-    if found := reason():
-        return found
+    if sentence := reason():
+        return sentence
     if UNREACHABLE.search(log):
         return (
             "The packages cannot be fetched: is there a network? Run the same command again when there is "

@@ -134,10 +134,10 @@ def _write(archive: Path, about: About, files: Mapping[str, bytes]) -> None:
 
 def archives_of(path: Path) -> list[Path]:
     """Return the archives of a pack, from its folder or one archive; UserError if there is none."""
-    found = sorted(path.glob(NAME.format("[0-9]"))) if path.is_dir() else [path]
-    if not found or not all(archive.is_file() for archive in found):
+    archives = sorted(path.glob(NAME.format("[0-9]"))) if path.is_dir() else [path]
+    if not archives or not all(archive.is_file() for archive in archives):
         raise UserError(f"FILE is {str(path)!r}, but must be a pack: an archive {NAME.format(0)}, or its folder.")
-    return found
+    return archives
 
 
 def read(archives: Iterable[Path]) -> Pack:
@@ -157,7 +157,7 @@ def _read(archive: Path) -> tuple[About, dict[str, bytes]]:
             content = file.read(UNPACKED)  # to the end: then gzip has checked its own sum
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:", encoding="utf-8") as tar:
             members = [(member, _content(tar, member)) for member in tar]
-        (first, head), *others = members
+        (first, head), *rest = members
         if first.name != ABOUT:
             raise ValueError(f"its first file is {first.name!r}, not {ABOUT}")
         about = About.model_validate_json(head)
@@ -165,13 +165,13 @@ def _read(archive: Path) -> tuple[About, dict[str, bytes]]:
         raise UserError(f"{archive} is not a pack ({explain(error, About.model_fields)[:-1]}).") from error
     except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
         raise UserError(f"{archive} is damaged or cut off ({error or type(error).__name__}): copy it again.") from error
-    for member, _ in others:
+    for member, _ in rest:
         if not member.isreg() or not ALLOWED.fullmatch(member.name):
             raise UserError(f"{archive} holds {member.name!r}, but a pack may hold only results: nothing was taken.")
-    found = {member.name: content for member, content in others}
-    if len(found) < len(others) or {name: _sha256(content) for name, content in found.items()} != about.files:
+    files = {member.name: content for member, content in rest}
+    if len(files) < len(rest) or {name: _sha256(content) for name, content in files.items()} != about.files:
         raise UserError(f"{archive} holds other files than its {ABOUT} lists: copy it again.")
-    return about, found
+    return about, files
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

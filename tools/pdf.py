@@ -49,11 +49,11 @@ PREPARE = """async () => {
 @contextmanager
 def open_page(width: int, height: int) -> Iterator[Page]:
     """Open an empty page of a headless Chromium without network; UserError if there is no Chromium."""
-    found = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
-    if found is None:
+    chromium = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
+    if chromium is None:
         raise UserError("Chromium is not installed: install it (Debian: apt-get install chromium).")
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         viewport = ViewportSize(width=width, height=height)
         yield browser.new_context(offline=True, color_scheme="light", viewport=viewport).new_page()
         browser.close()
@@ -177,10 +177,10 @@ def print_numbered(page: Page, document: BeautifulSoup, site: Path, target: Path
             page.goto(Path(file.name).as_uri())
             page.evaluate(PREPARE)
             printed = print_page(page, target)
-        found = starts(printed)
-        if found == numbers:
+        actual = starts(printed)
+        if actual == numbers:
             return printed
-        numbers = found
+        numbers = actual
         for place in places:
             place.string = str(numbers[str(place["data-page-of"])])
     raise RuntimeError("the page numbers do not settle")
@@ -231,11 +231,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("site", type=Path, help="folder of the rendered report")
     parser.add_argument("target", type=Path, help="the PDF")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with exit_on_user_error():
-        count = make(given.site.resolve(), given.target)
-        link(given.site, given.target, count)
-    print(f"The report, {count} pages: {given.target}")
+        count = make(arguments.site.resolve(), arguments.target)
+        link(arguments.site, arguments.target, count)
+    print(f"The report, {count} pages: {arguments.target}")
 
 
 if __name__ == "__main__":

@@ -54,18 +54,18 @@ def parameters(notebook: str, section: object) -> dict[str, Any]:
         raise ValueError(f"{notebook!r} must be one of the notebooks {', '.join(notebooks)}.")
     if not isinstance(section, dict):
         raise ValueError(f"{notebook} is {section!r}, but must hold parameters, name: value.")
-    given = dict(section)
-    if "recipe" in given:
-        given = recipe(given.pop("recipe")) | given
+    values = dict(section)
+    if "recipe" in values:
+        values = recipe(values.pop("recipe")) | values
     try:
         known = sorted(inspect_notebook(str(ROOT / "notebooks" / f"{notebook}.ipynb")))
     except Exception as error:  # nbformat, jsonschema and papermill have no common error
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"notebooks/{notebook}.ipynb is damaged ({reason}): restore it.") from error
-    for name in given:
+    for name in values:
         if name not in known:
             raise ValueError(f"{notebook} has no parameter {name!r}; it has {', '.join(known)}.")
-    return given
+    return values
 
 
 def recipe(name: str) -> dict[str, Any]:
@@ -95,23 +95,23 @@ def execute_one(name: str, notebook: str, send: pool.Send) -> None:
     output_root = ROOT / "build" / name
     source, page = ROOT / "notebooks" / f"{notebook}.ipynb", output_root / "book" / f"{notebook}.ipynb"
     read_page(source)
-    given = profile(name).get(notebook, {})
+    values = profile(name).get(notebook, {})
     scratch = output_root / "executing" / page.name
     for folder in (scratch.parent, page.parent):
         folder.mkdir(parents=True, exist_ok=True)
     os.environ["REPORT_HOME"] = str(output_root)
-    send("line", f"{notebook}  {', '.join(f'{key}={value!r}' for key, value in given.items())}".rstrip())
+    send("line", f"{notebook}  {', '.join(f'{key}={value!r}' for key, value in values.items())}".rstrip())
     log = scratch.with_suffix(".inputs")
-    run_papermill(source, scratch, given, inputs.kernel_option(log), send)
-    made = read_page(scratch)
-    about = made["metadata"]["papermill"]
-    about["input_path"], about["output_path"] = f"notebooks/{page.name}", f"book/{page.name}"
-    made["metadata"]["vitlib"] = {"inputs": inputs.hashes(log, ROOT, output_root)}
-    drop_stderr(made, notebook, send)
-    scratch.write_text(json.dumps(made, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
+    run_papermill(source, scratch, values, inputs.kernel_option(log), send)
+    executed = read_page(scratch)
+    metadata = executed["metadata"]["papermill"]
+    metadata["input_path"], metadata["output_path"] = f"notebooks/{page.name}", f"book/{page.name}"
+    executed["metadata"]["vitlib"] = {"inputs": inputs.hashes(log, ROOT, output_root)}
+    drop_stderr(executed, notebook, send)
+    scratch.write_text(json.dumps(executed, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
     scratch.replace(page)
     log.unlink()
-    send("line", f"{notebook}  done in {about['duration']:.0f} s")
+    send("line", f"{notebook}  done in {metadata['duration']:.0f} s")
 
 
 def drop_stderr(page: dict[str, Any], notebook: str, send: pool.Send) -> None:
@@ -125,7 +125,7 @@ def drop_stderr(page: dict[str, Any], notebook: str, send: pool.Send) -> None:
                 send("line", f"{notebook}, stderr: {''.join(''.join(output['text']) for output in errors).strip()}")
 
 
-def run_papermill(source: Path, target: Path, given: dict[str, Any], option: str, send: pool.Send) -> None:
+def run_papermill(source: Path, target: Path, values: dict[str, Any], option: str, send: pool.Send) -> None:
     """Execute a notebook with papermill and an option for its kernel; UserError if a cell fails or it is stopped."""
     import papermill
     from click import ClickException
@@ -138,7 +138,7 @@ def run_papermill(source: Path, target: Path, given: dict[str, Any], option: str
         papermill.execute_notebook(
             str(source),
             str(target),
-            parameters=given,
+            parameters=values,
             kernel_name="python3",
             cwd=str(ROOT),
             stdout_file=lines if trains else None,
@@ -192,25 +192,25 @@ def page_failures(page: Path, source: Path) -> Iterator[str]:
     """Yield what is wrong with an executed page: it is not its source, not executed to its end, or lacks its inputs."""
     from papermill.translators import translate_parameters
 
-    made, remedy = read_page(page), "run make report"
-    about = made["metadata"].get("papermill", {})
-    injected = [cell for cell in made["cells"] if "injected-parameters" in cell_tags(cell)]
-    kept = [cell for cell in made["cells"] if cell not in injected]
+    executed, remedy = read_page(page), "run make report"
+    metadata = executed["metadata"].get("papermill", {})
+    injected = [cell for cell in executed["cells"] if "injected-parameters" in cell_tags(cell)]
+    kept = [cell for cell in executed["cells"] if cell not in injected]
     if [*map(identity, kept)] != [*map(identity, read_page(source)["cells"])]:
         yield f"{relative(page)} differs from {relative(source)}: {remedy}."
     for cell in injected:
-        wanted = translate_parameters("python3", "python", about.get("parameters", {}), "Parameters")
+        wanted = translate_parameters("python3", "python", metadata.get("parameters", {}), "Parameters")
         if sorted(source_of(cell).splitlines()) != sorted(wanted.splitlines()):  # the page's JSON is sorted by name
             yield f"{relative(page)} has other parameters than it was executed with: {remedy}."
-    code = [cell for cell in made["cells"] if cell["cell_type"] == "code"]
-    if about.get("exception", True) or any(cell.get("execution_count") is None for cell in code):
+    code = [cell for cell in executed["cells"] if cell["cell_type"] == "code"]
+    if metadata.get("exception", True) or any(cell.get("execution_count") is None for cell in code):
         yield f"{relative(page)} was not executed to its end: {remedy}."
     outputs = [output for cell in code for output in cell.get("outputs", [])]
     if any(output.get("output_type") == "error" or output.get("name") == "stderr" for output in outputs):
         yield f"{relative(page)} shows an error or a warning: correct its cause and {remedy}."
-    for name in missing_figures(made):
+    for name in missing_figures(executed):
         yield f"{relative(page)} lacks its figure {name}: {remedy}."
-    if not isinstance(made["metadata"].get("vitlib", {}).get("inputs"), dict):
+    if not isinstance(executed["metadata"].get("vitlib", {}).get("inputs"), dict):
         yield f"{relative(page)} has no record of the data files that it was executed on: {remedy}."
 
 
@@ -315,7 +315,7 @@ def main() -> None:
     """Run the command that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, run, about, *arguments in (
+    for name, run, help_text, *arguments in (
         ("data", fetch, "fetch and verify Fashion-MNIST"),
         ("check", profile, "check a profile", "name"),
         ("execute", execute, "execute notebooks with a profile", "name", "notebooks"),
@@ -323,14 +323,14 @@ def main() -> None:
         ("publish", publish, "replace the published pages and run by a rerun's", "name"),
         ("locked", locked, "run a command that holds a lock on a folder", "folder"),
     ):
-        command = commands.add_parser(name, help=about)
+        command = commands.add_parser(name, help=help_text)
         for argument in arguments:
             command.add_argument(argument, nargs="+" if argument == "notebooks" else None)
         command.set_defaults(run=run)
     command.add_argument("command", nargs=argparse.REMAINDER)
-    given = vars(parser.parse_args())
+    options = vars(parser.parse_args())
     with exit_on_user_error():
-        given.pop("run")(**given)
+        options.pop("run")(**options)
 
 
 if __name__ == "__main__":

@@ -54,9 +54,9 @@ def plan(name: str) -> tuple[Study, list[Job]]:
     finished, rest = _count(total - to_train, "run"), _count(to_train, "run")
     print(f"  finished: {finished}; to train: {rest} in {_count(len(jobs), 'job')}")
     wanted = {config.digest for _, config in study.runs}
-    others = sum(row["digest"] not in wanted for row in tables.read(study.table))
-    if others:
-        print(f"  {_count(others, 'row')} of {paths.relative(study.table)} that no variant asks for will be removed")
+    unasked = sum(row["digest"] not in wanted for row in tables.read(study.table))
+    if unasked:
+        print(f"  {_count(unasked, 'row')} of {paths.relative(study.table)} that no variant asks for will be removed")
     if jobs:
         pace, source = studies.speed(study)
         print(f"  {images:,} images, about {duration(images / pace)} if one job runs at a time,", end=" ")
@@ -145,11 +145,11 @@ def watch(study: Study, jobs: Sequence[Job], process: subprocess.Popen) -> None:
         slots = max(slots, state.running)
         trained, elapsed = sum(at_first) - sum(state.left), time.monotonic() - start
         counts = f"{state.done} of {len(jobs)} jobs done, {state.running} running, {len(state.failed)} failed"
-        known = trained >= enough and any(state.left) and not ended
-        left = f", about {duration(makespan(state.left, slots) * slots * elapsed / trained)} left" if known else ""
-        if counts != printed or known > estimated:
+        pace_known = trained >= enough and any(state.left) and not ended
+        left = f", about {duration(makespan(state.left, slots) * slots * elapsed / trained)} left" if pace_known else ""
+        if counts != printed or pace_known > estimated:
             print(f"  {counts}{left}", flush=True)
-            printed, estimated = counts, estimated or known
+            printed, estimated = counts, estimated or pace_known
         if state.done == len(jobs) and not ended:
             stop(process)
             continue
@@ -229,9 +229,9 @@ def executor(options: Sequence[str]) -> str | None:
             settings = Path(value) / "config.yaml"
             if not settings.is_file():
                 raise UserError(f"{name} is {value!r}, but must be a folder that holds config.yaml.")
-            found = read_yaml(settings, Profile).executor
-            if found:
-                return found
+            named = read_yaml(settings, Profile).executor
+            if named:
+                return named
     return None
 
 
@@ -265,8 +265,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(action: str, about: str, *names: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(action, help=about, description=about)
+    def add(action: str, help_text: str, *names: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(action, help=help_text, description=help_text)
         command.add_argument("study", help="name of a file in studies/, or the path of one")
         for name in names:
             command.add_argument(name)

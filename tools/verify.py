@@ -47,17 +47,17 @@ def check_pages(pages: Pages, fail: Fail) -> str:
 def check_inputs(pages: Pages, fail: Fail) -> str:
     """Check that the data files are those that the pages were executed on, and committed."""
     recorded = {name: page["metadata"].get("vitlib", {}).get("inputs", {}) for name, page in pages.items()}
-    found = {path: paths.ROOT / path for path in sorted({path for files in recorded.values() for path in files})}
-    digests = {path: runs.sha256(file) for path, file in found.items() if file.is_file()}
+    data_files = {path: paths.ROOT / path for path in sorted({path for files in recorded.values() for path in files})}
+    digests = {path: runs.sha256(file) for path, file in data_files.items() if file.is_file()}
     for name, files in recorded.items():
         for path, digest in files.items():
             if digests.get(path) != digest:
                 fail(f"book/{name}.ipynb was executed on another {path}: restore the file or run make report.")
-    executed = f"{len(found)} data files are those that the pages were executed on"
+    executed = f"{len(data_files)} data files are those that the pages were executed on"
     if git("rev-parse", "--show-toplevel") != [str(paths.ROOT)]:
         return f"{executed} (whether they are committed is not known without git)"
     committed = {*git("ls-tree", "-r", "--name-only", "HEAD")} - {*git("diff", "--name-only", "HEAD")}
-    for path in found:
+    for path in data_files:
         if path not in committed:
             fail(f"{path} is not as committed: restore or commit it.")
     return f"{executed}, and committed"
@@ -75,9 +75,9 @@ def git(*arguments: str) -> list[str]:
 def check_run(pages: Pages, fail: Fail) -> str:
     """Check that the run's checksums hold and that its weights give its metrics."""
     run = load_run(report.RUN)
-    found = evaluate(run, *data.load("test"))
+    result = evaluate(run, *data.load("test"))
     for name in ("loss", "correct", "total"):
-        ours, stored = getattr(found, name), run.metrics[name]
+        ours, stored = getattr(result, name), run.metrics[name]
         if ours != stored and not (name == "loss" and math.isclose(ours, stored, abs_tol=1e-9)):
             fail(f"The weights of {report.RUN} give {name} {ours}, but its metrics.json has {stored}.")
     return f"the checksums of {report.RUN} hold, and its weights give its test loss and counts"
@@ -88,10 +88,10 @@ def check_studies(pages: Pages, fail: Fail) -> str:
     files, rows = sorted((paths.ROOT / "studies" / "results").glob("*.csv")), 0
     for table in files:
         asked = study.load(f"studies/{table.stem.removesuffix('-epochs')}.yaml").runs
-        known = {config.digest: (variant, config.seed) for variant, config in asked}
+        by_digest = {config.digest: (variant, config.seed) for variant, config in asked}
         for row in tables.read(table):
             rows += 1
-            if known.get(row["digest"]) != (row["variant"], row["seed"]):
+            if by_digest.get(row["digest"]) != (row["variant"], row["seed"]):
                 which = f"{row['variant']!r}, seed {row['seed']}, digest {row['digest']}"
                 fail(f"{paths.relative(table)} has a row that is no run of its study: {which}.")
     return f"{rows} rows of {len(files)} tables are runs that their study files ask for"
@@ -101,11 +101,11 @@ def check_quotes(pages: Pages, fail: Fail) -> str:
     """Check that each number that a page quotes is glued by the page that it names."""
     keys, quotes = {name: glued(page) for name, page in pages.items()}, 0
     for path in sorted((paths.ROOT / "book").glob("*.*")):
-        found = {*GLUED.findall(path.read_text(encoding="utf-8"))} if path.suffix in (".md", ".ipynb") else set()
-        for page, key in sorted(found):
+        quoted = {*GLUED.findall(path.read_text(encoding="utf-8"))} if path.suffix in (".md", ".ipynb") else set()
+        for page, key in sorted(quoted):
             if key not in keys.get(page.removesuffix(".ipynb") or path.stem, {}):
                 fail(f"{paths.relative(path)} quotes {key} of {page or path.name}, which does not glue it.")
-        quotes += len(found)
+        quotes += len(quoted)
     return f"{quotes} quoted numbers are glued by the pages that they name"
 
 

@@ -58,10 +58,10 @@ def explain(error: ValidationError, known: Iterable[str]) -> str:
         return f"{name} is missing."
     if first["type"] == "json_invalid":
         return f"{name} is not valid JSON."
-    given = first["input"]
-    sentence = f"{name} is {given!r}, but must {re.sub(r'^.*? should ', '', first['msg'])}"
-    if isinstance(given, str) and re.fullmatch(r"[-+]?(\d+\.?|\d*\.\d+)[eE][-+]?\d+", given):
-        return f"{sentence} (YAML reads {given} as text: write {float(given):.1e})."
+    value = first["input"]
+    sentence = f"{name} is {value!r}, but must {re.sub(r'^.*? should ', '', first['msg'])}"
+    if isinstance(value, str) and re.fullmatch(r"[-+]?(\d+\.?|\d*\.\d+)[eE][-+]?\d+", value):
+        return f"{sentence} (YAML reads {value} as text: write {float(value):.1e})."
     return f"{sentence}."
 
 
@@ -72,18 +72,18 @@ T = TypeVar("T")
 def _settings(cls: type[T]) -> type[T]:
     """Make a frozen, keyword-only class of validated settings; wrong ones are a ValueError of one sentence."""
     options = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
-    made: Any = dataclass(frozen=True, kw_only=True, config=options)(cls)
-    validate = made.__init__
+    validated: Any = dataclass(frozen=True, kw_only=True, config=options)(cls)
+    validate = validated.__init__
 
     @wraps(validate)
     def init(self: object, **values: object) -> None:
         try:
             validate(self, **values)
         except ValidationError as error:
-            raise ValueError(explain(error, (f.name for f in fields(made)))) from None
+            raise ValueError(explain(error, (f.name for f in fields(validated)))) from None
 
-    made.__init__ = init
-    return made
+    validated.__init__ = init
+    return validated
 
 
 @_settings
@@ -176,8 +176,8 @@ class TrainConfig:
     @property
     def digest(self) -> str:
         """Identity of the run: 12 hexadecimal digits over every setting that differs from `BASELINE`."""
-        found = {RENAMED.get(name, name): value for name, value in _flatten(self.to_dict()).items()}
-        changed = {name: value for name, value in found.items() if value != BASELINE[name]}
+        settings = {RENAMED.get(name, name): value for name, value in _flatten(self.to_dict()).items()}
+        changed = {name: value for name, value in settings.items() if value != BASELINE[name]}
         return hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:12]
 
     def to_dict(self) -> dict[str, Any]:
@@ -195,14 +195,14 @@ class TrainConfig:
         """
         require(isinstance(values, dict), "configuration", values, "settings by name")
         require(isinstance(values.get("model", {}), dict), "model", values.get("model"), "settings by name")
-        given: dict[str, Any] = BASELINE | _flatten(values)
+        settings: dict[str, Any] = BASELINE | _flatten(values)
         for name, value in RETIRED.items():
-            found = given.pop(name, value)
-            require(found == value, name, found, f"{value!r}: this version has no other")
+            stored = settings.pop(name, value)
+            require(stored == value, name, stored, f"{value!r}: this version has no other")
         current = {old: new for new, old in RENAMED.items()}
-        given = {current.get(name, name): value for name, value in given.items()}
-        model = {name.removeprefix("model."): given.pop(name) for name in [*given] if name.startswith("model.")}
-        return cls(**given, model=ViTConfig(**model))
+        settings = {current.get(name, name): value for name, value in settings.items()}
+        model = {name.removeprefix("model."): settings.pop(name) for name in [*settings] if name.startswith("model.")}
+        return cls(**settings, model=ViTConfig(**model))
 
 
 @_settings

@@ -157,12 +157,12 @@ def _verified(names: list[str], root: Path) -> tuple[dict[str, bytearray], list[
                 if name in content or not path.is_file():
                     continue
                 data = _decompressed(path)
-                found = hashlib.sha256(data).hexdigest()
-                if found == SHA256[name]:
+                digest = hashlib.sha256(data).hexdigest()
+                if digest == SHA256[name]:
                     content[name] = data
                 else:
                     rejected.append(
-                        f"{paths.relative(path)} is rejected: its content has SHA-256 {found[:12]}…, but "
+                        f"{paths.relative(path)} is rejected: its content has SHA-256 {digest[:12]}…, but "
                         f"Fashion-MNIST's has {SHA256[name][:12]}…."
                     )
     return content, rejected

@@ -17,30 +17,30 @@ FILE = Path(__file__).parent / "homework.yaml"
 LONGEST_LINE, MOST_LINES = 300, 500  # of a text; reading takes no longer than that
 
 
-def _text(given: object, about: ValidationInfo) -> object:
+def _text(value: object, info: ValidationInfo) -> object:
     """Return a text of a sane size; YAML reads a lone number as a number, and nothing as None."""
-    text = "" if given is None else str(given) if type(given) in (int, float) else given
+    text = "" if value is None else str(value) if type(value) in (int, float) else value
     if isinstance(text, str):
         lines = text.split("\n")
         longest = max(map(len, lines))
         require(
             longest <= LONGEST_LINE,
-            f"longest line of {about.field_name}",
+            f"longest line of {info.field_name}",
             longest,
             f"at most {LONGEST_LINE} characters long",
         )
-        require(len(lines) <= MOST_LINES, f"number of lines of {about.field_name}", len(lines), f"at most {MOST_LINES}")
+        require(len(lines) <= MOST_LINES, f"number of lines of {info.field_name}", len(lines), f"at most {MOST_LINES}")
     return text
 
 
 Text = Annotated[str, BeforeValidator(_text)]
 
 
-def _network(given: object) -> ViTConfig:
+def _network(dimensions: object) -> ViTConfig:
     """Return a network from its dimensions by name."""
-    if not isinstance(given, dict):
-        raise ValueError(f"network is {given!r}, but must hold dimensions by name, such as depth: 4.")
-    return ViTConfig(**{str(name): value for name, value in given.items()})
+    if not isinstance(dimensions, dict):
+        raise ValueError(f"network is {dimensions!r}, but must hold dimensions by name, such as depth: 4.")
+    return ViTConfig(**{str(name): value for name, value in dimensions.items()})
 
 
 class Homework(BaseModel):
@@ -82,9 +82,9 @@ _THOP = printed.counts(REPORTED.tools["thop"])
 
 
 def _count(number: printed.Number | int | None) -> int:
-    found = number.exact if isinstance(number, printed.Number) else number
-    assert found is not None, f"{FILE.name} has a number that is rounded or missing"
-    return found
+    count = number.exact if isinstance(number, printed.Number) else number
+    assert count is not None, f"{FILE.name} has a number that is rounded or missing"
+    return count
 
 
 TEST_LOSS = float(_RESULTS.loss.value) if _RESULTS.loss else float("nan")  # nats

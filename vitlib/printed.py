@@ -112,12 +112,12 @@ def number(text: str, unit: str = "") -> Number:
     Raises:
         ValueError: it is no number, or larger than any count.
     """
-    found = re.fullmatch(rf"({_NUMBER})({_UNIT})?(?:{_WORD})?", clean(text).strip(), re.IGNORECASE)
-    if not found:
+    match = re.fullmatch(rf"({_NUMBER})({_UNIT})?(?:{_WORD})?", clean(text).strip(), re.IGNORECASE)
+    if not match:
         raise ValueError(f"number is {text[:40]!r}, but must be one such as 9983872, 9,983,872 or 9.98M.")
-    digits, power = [*found[1].lower().split("e"), "0"][:2]
+    digits, power = [*match[1].lower().split("e"), "0"][:2]
     digits = re.sub(r"[, '’_]", "", digits.replace(".", "") if digits.count(".") > 1 else digits)
-    scale = Fraction(10) ** int(power) * UNITS[(found[2] or unit).strip().lower()]
+    scale = Fraction(10) ** int(power) * UNITS[(match[2] or unit).strip().lower()]
     value = Fraction(digits.rstrip(".")) * scale
     if value > LIMIT:
         raise ValueError(f"number is {text[:40]!r}, but must be at most {LIMIT:,}.")
@@ -150,8 +150,8 @@ def results(text: str, names: Sequence[str]) -> Results:
     """
     loss, overall = None, None
     classes: dict[int, Share] = {}
-    known = sorted(names, key=len, reverse=True)  # "T-shirt/top" before "Shirt"
-    pattern = rf"\bclass\s*(\d+)\b|^\W*(\d+)\s*[:|]|(?<![\w-])({'|'.join(map(re.escape, known))})(?!\w)"
+    longest_first = sorted(names, key=len, reverse=True)  # "T-shirt/top" before "Shirt"
+    pattern = rf"\bclass\s*(\d+)\b|^\W*(\d+)\s*[:|]|(?<![\w-])({'|'.join(map(re.escape, longest_first))})(?!\w)"
     decimal_point = re.sub(r"(?<=\d),(?=\d{1,2}(?!\d))", ".", clean(text))
     for line in filter(None, map(str.strip, decimal_point.split("\n"))):
         of_others = re.search(OTHER_IMAGES, line, re.IGNORECASE) and not re.search(r"\btest", line, re.IGNORECASE)
@@ -176,8 +176,8 @@ def results(text: str, names: Sequence[str]) -> Results:
 
 
 def _signed(digits: str, sign: str) -> Number:
-    found = number(digits)
-    return Number(sign + found.text, -found.value, found.tolerance) if sign else found
+    unsigned = number(digits)
+    return Number(sign + unsigned.text, -unsigned.value, unsigned.tolerance) if sign else unsigned
 
 
 def _share(line: str, text: str) -> Share | None:
@@ -191,10 +191,10 @@ def _share(line: str, text: str) -> Share | None:
 def _percent(text: str) -> Percent | None:
     """Return the first number with a per cent sign, or else the first decimal number; up to 1 that is a fraction."""
     with_sign = re.search(rf"(-?)({_NUMBER})\s*%", text)
-    found = with_sign or re.search(r"(-?)((?<![\w.,])\d*\.\d+)(?!\d)", text)
-    if not found:
+    match = with_sign or re.search(r"(-?)((?<![\w.,])\d*\.\d+)(?!\d)", text)
+    if not match:
         return None
-    shown = _signed(re.sub(r"^\.", "0.", found[2]), found[1])
+    shown = _signed(re.sub(r"^\.", "0.", match[2]), match[1])
     scale, unit = (1, " %") if with_sign or abs(shown.value) > 1 else (100, "")
     below = above = shown.tolerance
     if not shown.tolerance:  # a whole number of per cent is rounded, or cut
@@ -240,10 +240,10 @@ def counts(text: str) -> dict[str, Number]:
     return dict(reversed((by_word_after | by_word_before).items()))  # the last number came first
 
 
-def _in_unit(digits: str, before: str, said: str) -> Number:
+def _in_unit(digits: str, before: str, label: str) -> Number:
     """Return a number in its own unit, or else in that of the word before it, as in ``GFLOPs 2`` or ``MACs (M): 1``."""
     prefix = re.search(r"\b[KMGT]$", before)
-    unit = prefix or re.search(r"(?<=\()(?:Units\.)?[KMG](?=(?:ILO|EGA|IGA)?(?:BYTES)?\))", said, re.IGNORECASE)
+    unit = prefix or re.search(r"(?<=\()(?:Units\.)?[KMG](?=(?:ILO|EGA|IGA)?(?:BYTES)?\))", label, re.IGNORECASE)
     has_unit = re.search(r"[kmgbt]$", digits, re.IGNORECASE)
     return number(digits, unit[0][-1] if unit and not has_unit else "")
 
@@ -268,9 +268,9 @@ def summary(text: str) -> Summary:
     labels = {"parameters": "total params", "macs": "(?:total )?mult-adds"}
     labels |= {"trainable": "(?<!non-)trainable params", "non-trainable": "non-trainable params"}
     for kind, label in labels.items():
-        found = re.search(rf"{label}[^\d\n]{{0,40}}{_NUMBER}(?:{_UNIT})?", text, re.IGNORECASE)
-        if found:
-            totals[kind] = next(iter(counts(found[0]).values()))
+        match = re.search(rf"{label}[^\d\n]{{0,40}}{_NUMBER}(?:{_UNIT})?", text, re.IGNORECASE)
+        if match:
+            totals[kind] = next(iter(counts(match[0]).values()))
     return Summary(tuple(rows), totals)
 
 
@@ -317,8 +317,8 @@ def _table_row(cells: list[str], heading: list[str], kind: str) -> HandRow | Non
 
 
 def _is_formula(cell: str, title: list[str]) -> bool:
-    said = not title or re.search("formula|calc|comput|how|values", title[0], re.IGNORECASE)
-    return bool(said and re.search(r"[\w)]\s*[*+^/x]\s*[\w(]", cell))
+    column_fits = not title or re.search("formula|calc|comput|how|values", title[0], re.IGNORECASE)
+    return bool(column_fits and re.search(r"[\w)]\s*[*+^/x]\s*[\w(]", cell))
 
 
 def _equation(line: str) -> HandRow | None:
@@ -334,10 +334,10 @@ def _equation(line: str) -> HandRow | None:
 
 def _count(text: str) -> Number | None:
     """Return the number that a text begins with, if no other number follows."""
-    found = _COUNT.fullmatch(text)
-    german = re.fullmatch(r"[1-9]\d{0,2}\.\d{3}", found[1]) if found and not found[2] else None
+    match = _COUNT.fullmatch(text)
+    german = re.fullmatch(r"[1-9]\d{0,2}\.\d{3}", match[1]) if match and not match[2] else None
     try:
-        return number(found[1].replace(".", "") if german else found[1] + (found[2] or "")) if found else None
+        return number(match[1].replace(".", "") if german else match[1] + (match[2] or "")) if match else None
     except ValueError:  # larger than any count
         return None
 

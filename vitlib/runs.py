@@ -126,8 +126,8 @@ class Run:
         with reading(self.path / "model.safetensors") as path, torch.no_grad():
             tensors = safetensors.torch.load_file(path)
             wanted = {name: tuple(p.shape) for name, p in model.named_parameters()}
-            found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-            if wanted != found:
+            shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+            if wanted != shapes:
                 raise ValueError("its tensors are not those of this configuration")
             for name, p in model.named_parameters():
                 p.copy_(tensors[name])
@@ -158,16 +158,16 @@ def load_run(path: str | Path) -> Run:
         missing = [name for name in FILES if not (path / name).is_file()]
         if len(missing) < len(FILES):
             raise ValueError(f"{paths.relative(path)} has no {missing[0]}: {REMEDY}")
-        others = sorted(paths.relative(p) for p in path.parent.glob("*") if is_complete(p))
-        known = f"one of {', '.join(others)}" if others else "a finished run; there is none here yet, train one first"
-        raise ValueError(f"run is {paths.relative(path)!r}, but must be {known}.")
+        names = sorted(paths.relative(p) for p in path.parent.glob("*") if is_complete(p))
+        choices = f"one of {', '.join(names)}" if names else "a finished run; there is none here yet, train one first"
+        raise ValueError(f"run is {paths.relative(path)!r}, but must be {choices}.")
     listed = (path / SUMS).read_bytes().decode(errors="replace").splitlines()
     sums = {name: digest for digest, _, name in (line.partition("  ") for line in listed)}
     for name in CONTENT:
-        found = sha256(path / name)
-        if found != sums.get(name):
+        digest = sha256(path / name)
+        if digest != sums.get(name):
             raise ValueError(
-                f"{paths.relative(path / name)} has SHA-256 {found[:12]}…, but {SUMS} beside it says "
+                f"{paths.relative(path / name)} has SHA-256 {digest[:12]}…, but {SUMS} beside it says "
                 f"{sums.get(name, 'nothing')[:12]}…: {REMEDY}"
             )
     config = read_config(path / "config.json")
@@ -225,8 +225,8 @@ def _metrics(path: Path, config: TrainConfig) -> dict[str, Any]:
     validation = Metrics(**values).validation
     _require_validation("validation", validation, config)
     tested = set(values) - {"validation"}  # nothing in a run with test="never"
-    for each in filter(None, [validation, Counts(**values) if tested else None]):
-        classes = len(each.correct)
+    for counts in filter(None, [validation, Counts(**values) if tested else None]):
+        classes = len(counts.correct)
         require(classes == config.model.num_classes, "number of classes", classes, f"{config.model.num_classes}")
     return values
 

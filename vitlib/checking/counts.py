@@ -20,18 +20,18 @@ def check(homework: Homework) -> Iterator[Claim]:
     yield from _tools(homework)
 
 
-def judge(where: str, name: str, claimed: Number, exact: int, found: list[Explanation]) -> Claim:
+def judge(where: str, name: str, claimed: Number, exact: int, explanations: list[Explanation]) -> Claim:
     """Return a claim about a count with the explanations of the difference."""
-    if not found:
+    if not explanations:
         difference = search.signed(claimed.value - exact)
         why = f"the difference is {difference}; no known convention or slip explains it"
         return Claim(where, name, claimed.text, Verdict.WRONG, f"{exact:,}", (why,))
-    if not found[0].steps:
+    if not explanations[0].steps:
         return Claim(where, name, claimed.text, Verdict.RIGHT)
-    verdict = Verdict.WRONG if found[0].slips else Verdict.CONVENTION
-    sentences = [explanation.sentence for explanation in found[:SHOWN]]
-    if len(found) > SHOWN:
-        sentences.append(f"{len(found) - SHOWN} more explanations of the same size fit")
+    verdict = Verdict.WRONG if explanations[0].slips else Verdict.CONVENTION
+    sentences = [explanation.sentence for explanation in explanations[:SHOWN]]
+    if len(explanations) > SHOWN:
+        sentences.append(f"{len(explanations) - SHOWN} more explanations of the same size fit")
     return Claim(where, name, claimed.text, verdict, f"{exact:,}", tuple(sentences))
 
 
@@ -42,27 +42,27 @@ def _tools(homework: Homework) -> Iterator[Claim]:
     for tool, text in homework.tools.items():
         why = "no number follows a word such as MACs or Params"
         try:
-            found = printed.counts(text)
+            counts = printed.counts(text)
         except ValueError as error:
-            found, why = {}, str(error)
-        if not found:
+            counts, why = {}, str(error)
+        if not counts:
             yield Claim("tools", tool, text.strip()[:40], Verdict.UNCHECKED, why=(why,))
-        elif "count" in found:
-            yield _of_either_kind(homework, tool, found["count"])
-        elif _exchanged(homework, found):
-            value = f"MACs {found['macs'].text}, parameters {found['parameters'].text}"
+        elif "count" in counts:
+            yield _of_either_kind(homework, tool, counts["count"])
+        elif _exchanged(homework, counts):
+            value = f"MACs {counts['macs'].text}, parameters {counts['parameters'].text}"
             yield Claim("tools", tool, value, Verdict.WRONG, why=("MACs and parameters are exchanged",))
         else:
-            for kind, claimed in found.items():
+            for kind, claimed in counts.items():
                 yield _tool(homework, tool, kind, claimed)
 
 
-def _exchanged(homework: Homework, found: dict[str, Number]) -> bool:
+def _exchanged(homework: Homework, counts: dict[str, Number]) -> bool:
     """Return whether a tool's numbers are known counts if each is taken for the other, and not as they stand."""
-    if found.keys() != {"macs", "parameters"}:
+    if counts.keys() != {"macs", "parameters"}:
         return False
-    targets = [Target(homework.network, kind) for kind in found]
-    numbers = list(found.values())
+    targets = [Target(homework.network, kind) for kind in counts]
+    numbers = list(counts.values())
     straight, crossed = (
         [bool(explained) and not explained[0].slips for explained in map(search.explain, order, targets)]
         for order in (numbers, numbers[::-1])
@@ -72,8 +72,8 @@ def _exchanged(homework: Homework, found: dict[str, Number]) -> bool:
 
 def _tool(homework: Homework, tool: str, kind: str, claimed: Number) -> Claim:
     target = Target(homework.network, "macs" if kind == "flops" else kind)
-    found = search.explain(claimed, target)
-    own = [e for e in found if tool.lower() in map(str.lower, e.tools)] or found
+    explanations = search.explain(claimed, target)
+    own = [e for e in explanations if tool.lower() in map(str.lower, e.tools)] or explanations
     if kind == "flops" and len(own) > 1:  # then two for each MAC, not a batch of two
         own = [e for e in own if any("FLOPs" in step.text for step in e.steps)] or own
     return judge("tools", f"{tool}, {'MACs' if kind == 'macs' else kind}", claimed, target.exact, own)
@@ -97,32 +97,32 @@ def _summary(homework: Homework) -> Iterator[Claim]:
         return
     why = "no row such as Linear-4  [-1, 50, 64]  4,160 and no line Total params is in it"
     try:
-        found = printed.summary(homework.summary)
+        summary = printed.summary(homework.summary)
     except ValueError as error:
-        found, why = Summary((), {}), str(error)
-    if not found.rows and not found.totals:
+        summary, why = Summary((), {}), str(error)
+    if not summary.rows and not summary.totals:
         yield Claim("summary", "summary", homework.summary.strip()[:40], Verdict.UNCHECKED, why=(why,))
         return
-    wrong = [claim for row in _distinct(found.rows) if (claim := _summary_row(homework.network, row))]
+    wrong = [claim for row in _distinct(summary.rows) if (claim := _summary_row(homework.network, row))]
     yield from wrong
-    if found.rows and not wrong:
-        yield Claim("summary", "rows", f"{len(found.rows)} rows", Verdict.RIGHT)
-    totals = {kind: found.totals[kind] for kind in terms.KINDS if kind in found.totals}
+    if summary.rows and not wrong:
+        yield Claim("summary", "rows", f"{len(summary.rows)} rows", Verdict.RIGHT)
+    totals = {kind: summary.totals[kind] for kind in terms.KINDS if kind in summary.totals}
     for kind, claimed in totals.items():
         target = Target(homework.network, kind)
         name = f"total {'MACs' if kind == 'macs' else kind}"
         yield judge("summary", name, claimed, target.exact, search.explain(claimed, target))
-    yield from _sums(found)
+    yield from _sums(summary)
 
 
-def _sums(found: Summary) -> Iterator[Claim]:
+def _sums(summary: Summary) -> Iterator[Claim]:
     """Check that the rows, and what is trainable and what is not, add up to the total."""
-    total, rows = found.totals.get("parameters"), sum(row.parameters for row in found.rows)
-    by_torchsummary = found.rows and all(row.index.isdecimal() for row in found.rows)
+    total, rows = summary.totals.get("parameters"), sum(row.parameters for row in summary.rows)
+    by_torchsummary = summary.rows and all(row.index.isdecimal() for row in summary.rows)
     if total and by_torchsummary and total.exact != rows:
         why = "the rows do not add up to the total: is one missing?"
         yield Claim("summary", "sum of the rows", total.text, Verdict.WRONG, f"{rows:,}", (why,))
-    parts = [found.totals.get(kind) for kind in ("trainable", "non-trainable")]
+    parts = [summary.totals.get(kind) for kind in ("trainable", "non-trainable")]
     if total and parts[0] and parts[1] and not total.fits(parts[0].value + parts[1].value):
         texts = f"{parts[0].text} + {parts[1].text}"
         why = "trainable and other parameters do not add up to the total"
@@ -138,25 +138,25 @@ def _summary_row(config: ViTConfig, row: SummaryRow) -> Claim | None:
     """Return what is wrong with a row of a summary, or nothing."""
     name, kind = f"{row.type}-{row.index}", row.type.lower()
     value = f"{list(row.output_shape or [])} {row.parameters:,}".removeprefix("[] ")
-    known = terms.NORMS if "norm" in kind and row.parameters else terms.LINEAR if re.search("linear|conv", kind) else ()
-    if not known:
+    rows = terms.NORMS if "norm" in kind and row.parameters else terms.LINEAR if re.search("linear|conv", kind) else ()
+    if not rows:
         return None
     tokens = row.output_shape[1] if row.output_shape and len(row.output_shape) == 3 else None
     width = row.output_shape[-1] if row.output_shape and "conv" not in kind else None
-    candidates: list[tuple[str, ...]] = [(name,) for name in known if width in (None, _width(config, name))]
-    if known is terms.LINEAR and width in (None, 3 * config.embed_dim):
+    candidates: list[tuple[str, ...]] = [(name,) for name in rows if width in (None, _width(config, name))]
+    if rows is terms.LINEAR and width in (None, 3 * config.embed_dim):
         candidates.append(terms.PROJECTIONS)
     claimed = printed.number(str(row.parameters))
     targets = [Target(config, "parameters", rows, layer=True) for rows in candidates]
     judged = [(search.explain(claimed, target), target) for target in targets if target.exact]
     if not judged:
-        widths = sorted({_width(config, name) for name in known})
+        widths = sorted({_width(config, name) for name in rows})
         why = f"no {row.type} of this network is {width} wide; the widths are {', '.join(map(str, widths))}"
         return Claim("summary", name, value, Verdict.WRONG, why=(why,))
-    exact = [target for found, target in judged if found and not found[0].steps]
+    exact = [target for explanations, target in judged if explanations and not explanations[0].steps]
     if not exact:
-        found, target = min(judged, key=size)
-        return judge("summary", name, claimed, target.exact, found)
+        explanations, target = min(judged, key=size)
+        return judge("summary", name, claimed, target.exact, explanations)
     expected = {1, *(config.num_patches if t.rows == ("Patch projection",) else config.num_tokens for t in exact)}
     if tokens is None or tokens in expected:
         return None
@@ -170,7 +170,7 @@ def _width(config: ViTConfig, row: str) -> int:
     return {"MLP, first layer": config.hidden_dim, "Head": config.num_classes}.get(row, config.embed_dim)
 
 
-def size(found: tuple[list[Explanation], Target]) -> tuple[int, int]:
+def size(judged: tuple[list[Explanation], Target]) -> tuple[int, int]:
     """Sort explanations: those that exist first, then by slips and steps."""
-    explanations, _ = found
+    explanations, _ = judged
     return (explanations[0].slips, len(explanations[0].steps)) if explanations else (99, 0)

@@ -84,25 +84,25 @@ class Section:
 
     def _counts_flops(self, rows: list[HandRow]) -> bool:
         """Return whether every row that is understood has two for each MAC."""
-        known = [(row, self.targets(found[0])) for row in rows if (found := row_names.meanings(row.name))]
-        counts = [(row, targets) for row, targets in known if any(t.kind == "macs" and t.exact for t in targets)]
+        understood = [(row, self.targets(meanings[0])) for row in rows if (meanings := row_names.meanings(row.name))]
+        counts = [(row, targets) for row, targets in understood if any(t.kind == "macs" and t.exact for t in targets)]
         return len(counts) > 1 and all(any(row.count.fits(2 * t.exact) for t in targets) for row, targets in counts)
 
     def _row(self, row: HandRow, flops: bool) -> tuple[Rows, Claim]:
         """Judge a row, and return the rows of the derivation that it counts."""
-        known = [target for rows in row_names.meanings(row.name) for target in self.targets(rows)]
-        others = [target for rows in row_names.CATALOGUE for target in self.targets(rows) if target.exact]
-        exact = [target for target in known or others if row.count.fits(target.exact)]
+        named = [target for rows in row_names.meanings(row.name) for target in self.targets(rows)]
+        catalogue = [target for rows in row_names.CATALOGUE for target in self.targets(rows) if target.exact]
+        exact = [target for target in named or catalogue if row.count.fits(target.exact)]
         exact = [target for target in exact if not self.counted & {*target.counted}] or exact
         wrong = self._formula(row)
         if wrong:
-            target = next(iter(exact or known), None)
+            target = next(iter(exact or named), None)
             return tuple(target.counted) if target else (), self._wrong(row, target, wrong)
         if exact:
             return tuple(exact[0].counted), Claim(self.name, row.name, row.count.text, Verdict.RIGHT)
-        if not known:
+        if not named:
             return (), Claim(self.name, row.name, row.count.text, Verdict.UNCHECKED, why=(UNKNOWN,))
-        found, target = min((self._explained(row, target, flops) for target in known), key=size)
+        explanations, target = min((self._explained(row, target, flops) for target in named), key=size)
         layer = self.layer_total
         if (
             layer
@@ -110,16 +110,16 @@ class Section:
             and row.count.fits(self.config.depth * printed.number(layer.value).value)
         ):
             return tuple(target.counted), self._wrong(row, target, f"follows from {layer.where}, {layer.name}")
-        return tuple(target.counted), judge(self.name, row.name, row.count, target.exact, found)
+        return tuple(target.counted), judge(self.name, row.name, row.count, target.exact, explanations)
 
     def _explained(self, row: HandRow, target: Target, flops: bool) -> tuple[list[Explanation], Target]:
         if flops and row.count.fits(2 * target.exact):
             return [target.explanation(None, (), terms.SCALES["macs"][0])], target
-        found = search.explain(row.count, target)
+        explanations = search.explain(row.count, target)
         if target.kind == "macs" and row.count.exact == 2 * target.exact:
             alone = Step("counts FLOPs, two for each MAC, in this row alone", Fraction(target.exact), True)
-            found = [Explanation(target.exact, (alone,)), *found]
-        return found, target
+            explanations = [Explanation(target.exact, (alone,)), *explanations]
+        return explanations, target
 
     def _wrong(self, row: HandRow, target: Target | None, why: str) -> Claim:
         exact = f"{target.exact:,}" if target else ""
@@ -130,9 +130,9 @@ class Section:
         trees = [printed.parse(text) for text in row.products]
         numbers = [value for tree in trees if (value := printed.value(tree)) is not None]
         named = [value for tree in trees if (value := printed.value(tree, names.values(self.config))) is not None]
-        for given in numbers or named[-1:]:
-            if not row.count.fits(given):
-                return f"the formula as written gives {_integer(given)}"
+        for result in numbers or named[-1:]:
+            if not row.count.fits(result):
+                return f"the formula as written gives {_integer(result)}"
         return ""
 
     def _total(self, row: HandRow) -> Claim:
@@ -143,25 +143,25 @@ class Section:
             return (
                 self._wrong(row, target, wrong) if wrong else Claim(self.name, row.name, row.count.text, Verdict.RIGHT)
             )
-        found = search.explain(row.count, target)
+        explanations = search.explain(row.count, target)
         total = sum((other.count.value for other, _ in self.rows), Fraction(0))
         rounded = sum((other.count.tolerance for other, _ in self.rows), row.count.tolerance)
         adds_up = bool(self.rows) and abs(row.count.value - total) <= rounded
         wrong_rows = [claim.name for _, claim in self.rows if claim.verdict is Verdict.WRONG]
-        others = [claim.name for _, claim in self.rows if claim.verdict is Verdict.CONVENTION]
+        by_convention = [claim.name for _, claim in self.rows if claim.verdict is Verdict.CONVENTION]
         missing = tuple(r for r in target.counted if r not in self.counted and self.targets((r,))[0].exact)
         if adds_up and wrong_rows:
             return self._wrong(row, target, f"follows from {', '.join(wrong_rows)}")
-        if found and not found[0].slips:
-            return judge(self.name, row.name, row.count, target.exact, found)
+        if explanations and not explanations[0].slips:
+            return judge(self.name, row.name, row.count, target.exact, explanations)
         if adds_up and missing and row.count.fits(target.exact - self.targets(missing)[0].exact):
             return self._wrong(row, target, f"no row counts {', '.join(map(str.lower, missing))}")
-        if adds_up and others and not found:
-            why = (f"follows from {', '.join(others)}",)
+        if adds_up and by_convention and not explanations:
+            why = (f"follows from {', '.join(by_convention)}",)
             return Claim(self.name, row.name, row.count.text, Verdict.CONVENTION, f"{target.exact:,}", why)
-        if not found and self.rows and self.complete and not adds_up:
+        if not explanations and self.rows and self.complete and not adds_up:
             return self._wrong(row, target, f"the rows above add up to {_integer(total)}")
-        return judge(self.name, row.name, row.count, target.exact, found)
+        return judge(self.name, row.name, row.count, target.exact, explanations)
 
 
 def _integer(value: Fraction) -> str:

@@ -42,8 +42,10 @@ BATCH = "batch_size batch bs"  # every count is for one image
 def values(config: ViTConfig) -> dict[str, int]:
     """Return the value of each name that can stand for one dimension only."""
     sizes = terms.dimensions(config)
-    known = _meanings()
-    return dict.fromkeys(BATCH.split(), 1) | {n: sizes[found[0]] for n, found in known.items() if len(found) == 1}
+    meanings = _meanings()
+    return dict.fromkeys(BATCH.split(), 1) | {
+        n: sizes[symbols[0]] for n, symbols in meanings.items() if len(symbols) == 1
+    }
 
 
 def _meanings() -> dict[str, list[str]]:
@@ -54,17 +56,17 @@ def _meanings() -> dict[str, list[str]]:
 
 def check(config: ViTConfig, section: str, rows: list[HandRow]) -> Iterator[Claim]:
     """Check that each name in a formula stands for its own dimension, by the numbers put in its place."""
-    sizes, known = terms.dimensions(config), _meanings()
-    found: dict[tuple[str, int], dict[str, None]] = {}  # the rows in order
+    sizes, meanings = terms.dimensions(config), _meanings()
+    mismatches: dict[tuple[str, int], dict[str, None]] = {}  # the rows in order
     for row in rows:
         trees = [printed.parse(text) for text in row.products]
         for formula, numbers in pairwise(trees):
             for name, number in [] if _same_factors(formula, numbers, values(config)) else _pairs(formula, numbers):
-                own = [sizes[symbol] for symbol in known.get(name.lower(), ())]
+                own = [sizes[symbol] for symbol in meanings.get(name.lower(), ())]
                 if own and number not in own:
-                    found.setdefault((name, number), {})[row.name] = None
-    for (name, number), where in found.items():
-        symbol = known[name.lower()][0]
+                    mismatches.setdefault((name, number), {})[row.name] = None
+    for (name, number), where in mismatches.items():
+        symbol = meanings[name.lower()][0]
         why = f"in {', '.join(where)}: {SYMBOLS[symbol]} is {sizes[symbol]}"
         other = next((text for other, text in SYMBOLS.items() if sizes[other] == number), None)
         if other:
@@ -72,9 +74,9 @@ def check(config: ViTConfig, section: str, rows: list[HandRow]) -> Iterator[Clai
         yield Claim(section, f"the name {name}", str(number), Verdict.WRONG, str(sizes[symbol]), (why,))
 
 
-def _same_factors(formula: ast.expr | None, numbers: ast.expr | None, known: dict[str, int]) -> bool:
+def _same_factors(formula: ast.expr | None, numbers: ast.expr | None, sizes: dict[str, int]) -> bool:
     """Return whether a product of names and the one with numbers have the same factors, in any order."""
-    left, right = ([printed.value(f, known) for f in _factors(tree)] for tree in (formula, numbers))
+    left, right = ([printed.value(f, sizes) for f in _factors(tree)] for tree in (formula, numbers))
     return None not in left + right and sorted(map(float, filter(None, left))) == sorted(
         map(float, filter(None, right))
     )

@@ -40,9 +40,9 @@ def text(claims: list[Claim]) -> str:
     """Return the verdicts as lines: what is wrong first, with the reasons, and last what is right, by name."""
     lines = []
     for verdict in ORDER[:-1]:
-        chosen = [claim for claim in claims if claim.verdict is verdict]
-        lines += ["", verdict.capitalize()] if chosen else []
-        for claim in chosen:
+        of_verdict = [claim for claim in claims if claim.verdict is verdict]
+        lines += ["", verdict.capitalize()] if of_verdict else []
+        for claim in of_verdict:
             exact = f", exact: {claim.exact}" if claim.exact else ""
             lines += _wrapped(f"{claim.where}, {claim.name}: {claim.value}{exact}", 2)
             for i, why in enumerate(claim.why):

@@ -19,25 +19,25 @@ def check(homework: Homework) -> Iterator[Claim]:
     """Check the loss, each accuracy and what they add up to."""
     why = NOTHING_READ
     try:
-        found = printed.results(homework.results, CLASSES)
+        results = printed.results(homework.results, CLASSES)
     except ValueError as error:
-        found, why = Results(None, {}, None), str(error)
-    if homework.results.strip() and not (found.loss or found.classes or found.overall):
+        results, why = Results(None, {}, None), str(error)
+    if homework.results.strip() and not (results.loss or results.classes or results.overall):
         yield Claim("results", "results", homework.results.strip()[:40], Verdict.UNCHECKED, why=(why,))
-    if found.loss:
-        yield from _loss(found.loss)
-    for label, share in found.classes.items():
+    if results.loss:
+        yield from _loss(results.loss)
+    for label, share in results.classes.items():
         if label in range(len(CLASSES)):
             yield _share(CLASSES[label], share, IMAGES_OF_A_CLASS)
         else:
             why = f"the classes are 0 to {len(CLASSES) - 1}"
             yield Claim("results", f"class {label}", share.line, Verdict.WRONG, why=(why,))
-    if found.overall:
-        yield _share("overall", found.overall, IMAGES_OF_A_CLASS * len(CLASSES))
-        if found.classes.keys() == {*range(len(CLASSES))}:
-            yield _sum_of_classes(found, found.overall)
+    if results.overall:
+        yield _share("overall", results.overall, IMAGES_OF_A_CLASS * len(CLASSES))
+        if results.classes.keys() == {*range(len(CLASSES))}:
+            yield _sum_of_classes(results, results.overall)
         if homework.network == ViTConfig():
-            yield from _among_our_runs(found)
+            yield from _among_our_runs(results)
 
 
 NOTHING_READ = "no line says loss or accuracy; write one such as: Test Accuracy of Class 0: 83.90% (839/1000)"
@@ -73,9 +73,9 @@ def _share(name: str, share: Share, images: int) -> Claim:
     return Claim(*claim, Verdict.RIGHT)
 
 
-def _sum_of_classes(found: Results, overall: Share) -> Claim:
+def _sum_of_classes(results: Results, overall: Share) -> Claim:
     """Check that the classes add up to the overall accuracy."""
-    shares = list(found.classes.values())
+    shares = list(results.classes.values())
     claim = ("results", "overall and the classes")
     if overall.right is not None and all(share.right is not None for share in shares):
         right = sum(share.right or 0 for share in shares)
@@ -97,12 +97,12 @@ def _percent(share: Share) -> Percent:
     return share.percent or Percent("?", Fraction(0), Fraction(0), Fraction(100))
 
 
-def _among_our_runs(found: Results) -> Iterator[Claim]:
+def _among_our_runs(results: Results) -> Iterator[Claim]:
     """Say where the overall accuracy, and the loss, lie among runs of a plain loop with this network."""
-    if not found.overall:
+    if not results.overall:
         return
-    accuracy = _percent(found.overall)
-    percent, loss = float(accuracy.value), float(found.loss.value) if found.loss else None
+    accuracy = _percent(results.overall)
+    percent, loss = float(accuracy.value), float(results.loss.value) if results.loss else None
     for epochs, runs in _our_runs().items():
         accuracies, losses = zip(*runs, strict=True)
         if min(accuracies) <= percent <= max(accuracies) and (loss is None or min(losses) <= loss <= max(losses)):

@@ -80,9 +80,9 @@ def meanings(name: str) -> tuple[Rows, ...]:
     more = re.search(r"\([^)]*(\b(with|incl\w*|plus|and)\b|\+)", plain)  # than the name outside of the brackets says
     for text in (re.sub(r"[()]", " ", plain), "" if more else re.sub(r"\(.*?\)", " ", plain)):
         text = " ".join(text.split()).strip(" .,:")
-        for pattern, found in KNOWN:
+        for pattern, rows in KNOWN:
             if text and re.fullmatch(pattern, text) and not re.search(r"\([^)]*\d|[×x]\s?\d|\d\s?[×x]", plain):
-                return found
+                return rows
     return ()
 
 
@@ -90,9 +90,9 @@ def is_total(name: str, of_a_layer: bool) -> bool:
     """Return whether a name says that the row is the total of its section, and of nothing less."""
     words = re.findall(r"[a-z]+", name.lower())
     allowed = TOTAL | OF_A_LAYER if of_a_layer else TOTAL
-    said = {"total", "sum", "overall"} & {*words} or words in (["macs"], ["flops"], ["params"], ["parameters"])
-    said = said or (of_a_layer and words[-2:] == ["encoder", "layer"])
-    return bool(said) and {*words} <= allowed
+    says_total = {"total", "sum", "overall"} & {*words} or words in (["macs"], ["flops"], ["params"], ["parameters"])
+    says_total = says_total or (of_a_layer and words[-2:] == ["encoder", "layer"])
+    return bool(says_total) and {*words} <= allowed
 
 
 def is_subtotal(name: str) -> bool:

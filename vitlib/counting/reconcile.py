@@ -24,11 +24,11 @@ def explain(config: ViTConfig, tool: str, reported: Mapping[str, int | None]) ->
     network, counts = cost.model(config), (reported["macs"], reported["parameters"])
     rows = [[f"**{tool}**", *("none" if count is None else f"**{count:,}**" for count in counts)]]
     for kind in terms.KINDS:
-        known = differences(config, kind)
-        total = getattr(network, kind) + sum(value for _, value in known.get(tool, ()))
-        fits = reported[kind] == (total if tool in known else None)
+        by_tool = differences(config, kind)
+        total = getattr(network, kind) + sum(value for _, value in by_tool.get(tool, ()))
+        fits = reported[kind] == (total if tool in by_tool else None)
         require(fits, f"{tool}'s {kind}", reported[kind], f"{total}, the sum of its terms")
-        signed = [(text, f"{value:+,}".replace("-", "−")) for text, value in known.get(tool, ())]
+        signed = [(text, f"{value:+,}".replace("-", "−")) for text, value in by_tool.get(tool, ())]
         rows += [[text, value, ""] if kind == "macs" else [text, "", value] for text, value in signed]
     return rows
 

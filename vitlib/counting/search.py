@@ -97,12 +97,12 @@ class Target:
 
     @cached_property
     def _terms(self) -> dict[cost.Sum, Term]:
-        found: dict[cost.Sum, Term] = {}
+        by_change: dict[cost.Sum, Term] = {}
         for term in terms.terms(self.kind, self.config.share_norm):
             change = terms.add(*(term.changes[row] for row in self.counted if row in term.changes))
             if change:
-                found[change] = found[change].merged(term) if change in found else term
-        return found
+                by_change[change] = by_change[change].merged(term) if change in by_change else term
+        return by_change
 
     @cached_property
     def swaps(self) -> tuple[Swap, ...]:
@@ -112,12 +112,12 @@ class Target:
     @property
     def possible_swaps(self) -> tuple[Swap, ...]:
         """The exchanges that change this count for some dimensions, and are not the same as a term."""
-        exact, known = terms.add(*self.counted.values()), {(), *self._terms}
+        exact, covered = terms.add(*self.counted.values()), {(), *self._terms}
         return tuple(
             swap
             for swap in terms.SWAPS[self.kind]
             if not (self.layer and "L" in swap.symbols)
-            and terms.difference(terms.substitute(exact, swap.symbols), exact) not in known
+            and terms.difference(terms.substitute(exact, swap.symbols), exact) not in covered
         )
 
     @property
@@ -165,9 +165,9 @@ def explain(claim: Number, target: Target) -> list[Explanation]:
     if claim.fits(target.exact):
         return [Explanation(target.exact, ())]
     for level in (_one, _digits, _two, _three):
-        found = list(level(claim, target))
-        if found:
-            return sorted(found, key=lambda explanation: explanation.slips)
+        explanations = list(level(claim, target))
+        if explanations:
+            return sorted(explanations, key=lambda explanation: explanation.slips)
         if claim.exact is None:
             break
     return []
@@ -193,8 +193,8 @@ def _fitting(claim: Number, target: Target, choices: Iterator[Choice]) -> Iterat
 
 
 def _one(claim: Number, target: Target) -> Iterator[Explanation]:
-    chosen: Iterator[Choice] = ((None, (term,), None) for term in target.terms)
-    yield from _fitting(claim, target, chosen)
+    choices: Iterator[Choice] = ((None, (term,), None) for term in target.terms)
+    yield from _fitting(claim, target, choices)
     yield from _fitting(claim, target, ((swap, (), None) for swap in target.swaps))
     yield from _fitting(claim, target, ((None, (), scale) for scale in target.scales))
     conventions = [term for term in target.terms if term.tools]

@@ -50,8 +50,8 @@ class Term:
         """Merge two terms with the same effect: keep the one that covers fewer rows, or name both."""
         if len(self.changes) != len(other.changes):
             return min(self, other, key=lambda term: len(term.changes))
-        said = [clause.split()[0] for clause in self.text.split(", or ")]
-        verb = [word for word in said if word not in ("the", "a")][-1]
+        first_words = [clause.split()[0] for clause in self.text.split(", or ")]
+        verb = [word for word in first_words if word not in ("the", "a")][-1]
         text = f"{self.text}, or {other.text.removeprefix(f'{verb} ')}"
         return replace(self, text=text, tools=self.tools + other.tools)
 
@@ -128,25 +128,25 @@ def tools(kind: str, share_norm: bool) -> dict[str, tuple[Term, ...]]:
         "macs": ("FlopCounterMode",),
         "parameters": ("torchinfo", "fvcore", "ptflops", "ptflops, aten", "calflops"),
     }
-    found: dict[str, tuple[Term, ...]] = dict.fromkeys(exact[kind], ())
+    by_tool: dict[str, tuple[Term, ...]] = dict.fromkeys(exact[kind], ())
     for term in terms(kind, share_norm):
-        found |= dict.fromkeys(term.tools, term.parts or (term,))
-    return found
+        by_tool |= dict.fromkeys(term.tools, term.parts or (term,))
+    return by_tool
 
 
 # ---- multiply-accumulates ------------------------------------------------------------------------------------------
 
 
 def _mac_conventions(counts: dict[str, Sum], written: dict[str, Sum], weights: dict[str, Sum]) -> Iterable[Term]:
-    def each(rows: Iterable[str], n: int) -> dict[str, Sum]:
+    def elements(rows: Iterable[str], n: int) -> dict[str, Sum]:
         return {row: _times(n, written[row]) for row in rows}
 
     matmuls = Term("misses the attention matmuls", _without(counts, MATMULS), False, ("calflops",))
-    biases = Term("counts each addition of a bias", each(LINEAR, 1), False, ("ptflops, aten",))
-    norms = {n: Term(f"counts {n} for each element of a LayerNorm", each(NORMS, n), False) for n in (1, 2, 4)}
-    norm5 = Term("counts 5 for each element of a LayerNorm", each(NORMS, 5), False, ("fvcore",))
-    gelus = {n: Term(f"counts {n} for each element of a GELU", each(["GELU"], n), False) for n in (1, 2, 5)}
-    softmaxes = [Term(f"counts {n} for each element of a softmax", each(["Softmax"], n), False) for n in (1, 3, 5)]
+    biases = Term("counts each addition of a bias", elements(LINEAR, 1), False, ("ptflops, aten",))
+    norms = {n: Term(f"counts {n} for each element of a LayerNorm", elements(NORMS, n), False) for n in (1, 2, 4)}
+    norm5 = Term("counts 5 for each element of a LayerNorm", elements(NORMS, 5), False, ("fvcore",))
+    gelus = {n: Term(f"counts {n} for each element of a GELU", elements(["GELU"], n), False) for n in (1, 2, 5)}
+    softmaxes = [Term(f"counts {n} for each element of a softmax", elements(["Softmax"], n), False) for n in (1, 3, 5)]
     linear = {row: counts[row] for row in LINEAR}
     once = _difference(linear, lambda s: tuple(tuple(f for f in product if f not in ("N", "M")) for product in s))
     weights_once = Term("counts each weight once, not once a token", once, False)
@@ -168,7 +168,7 @@ def _mac_conventions(counts: dict[str, Sum], written: dict[str, Sum], weights: d
         bias_once,
         Term("counts 4 for each element of a last LayerNorm over all tokens", last_norm, False),
         Term("misses the projections of nn.MultiheadAttention", _without(counts, (*PROJECTIONS, OUTPUT)), False),
-        Term("counts each addition of a residual", each(["Residual 1", "Residual 2"], 1), False),
+        Term("counts each addition of a residual", elements(["Residual 1", "Residual 2"], 1), False),
         Term("counts the encoder layers alone", _without(counts, OUTSIDE), False),
         _tool("thop", matmuls, norms[4]),
         _tool("ptflops", matmuls, biases, norms[1], gelus[2]),
@@ -206,19 +206,20 @@ def _mac_slips(counts: dict[str, Sum]) -> Iterable[Term]:
 
 def _matmul_slips(counts: dict[str, Sum]) -> Iterable[Term]:
     for rows, text in ((MATMULS, "the attention matmuls"), *(((row,), NAMES[row]) for row in MATMULS)):
-        each = {row: counts[row] for row in rows}
-        yield Term(f"counts {text} with the full width for each head", _difference(each, lambda s: _times("H", s)))
-        yield Term(f"counts {text} for one head of {{H}}", _difference(each, lambda s: _replace(s, "D", "K")))
+        matmuls = {row: counts[row] for row in rows}
+        yield Term(f"counts {text} with the full width for each head", _difference(matmuls, lambda s: _times("H", s)))
+        yield Term(f"counts {text} for one head of {{H}}", _difference(matmuls, lambda s: _replace(s, "D", "K")))
         yield Term(
             f"counts {text} like a linear layer, N D D instead of N N D",
-            _difference(each, lambda s: _replace(s, "N", "D")),
+            _difference(matmuls, lambda s: _replace(s, "N", "D")),
         )
         yield Term(
-            f"counts {text} without the width, N N instead of N N D", _difference(each, lambda s: _replace(s, "D", 1))
+            f"counts {text} without the width, N N instead of N N D",
+            _difference(matmuls, lambda s: _replace(s, "D", 1)),
         )
-        yield Term(f"counts {text} twice", each)
-        yield Term(f"uses {{M}} tokens for one side of {text}", _difference(each, lambda s: _replace(s, "N", "M")))
-        yield Term(f"counts {text} as N N N instead of N N D", _difference(each, lambda s: _replace(s, "D", "N")))
+        yield Term(f"counts {text} twice", matmuls)
+        yield Term(f"uses {{M}} tokens for one side of {text}", _difference(matmuls, lambda s: _replace(s, "N", "M")))
+        yield Term(f"counts {text} as N N N instead of N N D", _difference(matmuls, lambda s: _replace(s, "D", "N")))
 
 
 # ---- parameters ----------------------------------------------------------------------------------------------------
@@ -341,7 +342,7 @@ def _tool(name: str, *parts: Term) -> Term:
 def add(*sums: Sum) -> Sum:
     """Add up sums of products; what adds up to nothing is left out."""
     total: Counter[Product] = Counter()
-    for product in (product for each in sums for product in each):
+    for product in (product for products in sums for product in products):
         symbols = tuple(sorted(f for f in product if isinstance(f, str)))
         total[symbols] += math.prod(f for f in product if isinstance(f, int))
     return tuple((n, *symbols) for symbols, n in sorted(total.items()) if n)
@@ -355,7 +356,7 @@ def difference(one: Sum, other: Sum) -> Sum:
 def substitute(products: Sum, symbols: Mapping[str, Sum]) -> Sum:
     """Put a sum of products in the place of each symbol."""
     choices = [itertools.product(*(symbols.get(f, ((f,),)) for f in product)) for product in products]
-    return add(tuple(tuple(itertools.chain(*factors)) for each in choices for factors in each))
+    return add(tuple(tuple(itertools.chain(*factors)) for choice in choices for factors in choice))
 
 
 def _times(factor: str | int, products: Sum) -> Sum:

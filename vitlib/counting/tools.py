@@ -59,12 +59,12 @@ def summary(model: nn.Module, size: tuple[int, ...]) -> tuple[tuple[SummaryRow, 
     text = io.StringIO()
     with redirect_stdout(text):
         torchsummary.summary(model, size, device="cpu")
-    found = printed.summary(text.getvalue())
-    if len(found.rows) != text.getvalue().split("=" * 64)[1].strip().count("\n") + 1:
+    table = printed.summary(text.getvalue())
+    if len(table.rows) != text.getvalue().split("=" * 64)[1].strip().count("\n") + 1:
         raise RuntimeError(f"torchsummary's table has a row that cannot be read:\n{text.getvalue()}")
-    total = found.totals["parameters"].exact
+    total = table.totals["parameters"].exact
     assert total is not None, "torchsummary prints its total in full"
-    return found.rows, total
+    return table.rows, total
 
 
 def torchinfo(model: nn.Module) -> Counts:

@@ -54,8 +54,8 @@ def rollouts(images: Tensor, maps: Tensor, labels: Tensor, answers: Tensor) -> O
         answers: int64 (M,), the network's.
     """
     pairs = [*zip(labels.tolist(), answers.tolist(), strict=True)]
-    said = ["right" if label == answer else f"→ {CLASSES[answer]}" for label, answer in pairs]
-    html = _gallery(images, maps, [CLASSES[label] for label, _ in pairs], said, columns=4)
+    captions = ["right" if label == answer else f"→ {CLASSES[answer]}" for label, answer in pairs]
+    html = _gallery(images, maps, [CLASSES[label] for label, _ in pairs], captions, columns=4)
     rows = [[CLASSES[label], CLASSES[answer], *row] for (label, answer), row in zip(pairs, _values(maps), strict=True)]
     return Output("text/html", html, to_csv(["label", "answer", *_patches(maps)], rows))
 
@@ -69,11 +69,11 @@ def answers(images: Tensor, maps: Tensor, names: Sequence[str], probabilities: T
         names: one for each image.
         probabilities: (M, Y), 0 to 1.
     """
-    said = []
+    captions = []
     for row in probabilities:
         best = zip(*(part.tolist() for part in row.topk(3)), strict=True)
-        said.append(", ".join(f"{CLASSES[label]} {in_percent(share)}" for share, label in best))
-    html = _gallery(images, maps, names, said, columns=2)
+        captions.append(", ".join(f"{CLASSES[label]} {in_percent(share)}" for share, label in best))
+    html = _gallery(images, maps, names, captions, columns=2)
     rows = zip(names, probabilities.tolist(), _values(maps), strict=True)
     head = ["image", *CLASSES, *_patches(maps)]
     return Output("text/html", html, to_csv(head, ([name, *shares, *row] for name, shares, row in rows)))

@@ -115,8 +115,8 @@ def table(head: Sequence[str], rows: Iterable[Row], left: int = 1) -> Output:
     rows = list(rows)
     cells = [[f"{value:,}" if isinstance(value, int) else str(value) for value in row] for row in rows]
     rule = "|" + "|".join(":---" if i < left else "---:" for i in range(len(head))) + "|"
-    first, *others = ["| " + " | ".join(row) + " |" for row in [head, *cells]]
-    return Output("text/markdown", "\n".join([first, rule, *others]), to_csv(head, rows))
+    first, *body = ["| " + " | ".join(row) + " |" for row in [head, *cells]]
+    return Output("text/markdown", "\n".join([first, rule, *body]), to_csv(head, rows))
 
 
 def file(name: str) -> str:

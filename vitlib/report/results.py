@@ -26,5 +26,5 @@ def at_temperature(evaluation: Evaluation, temperature: float) -> Evaluation:
 
 def missed_by_all(evaluations: Sequence[Evaluation]) -> Tensor:
     """Return the indices of the images that every evaluation gets wrong: int64, in order."""
-    wrong = torch.stack([each.predictions != each.labels for each in evaluations])
+    wrong = torch.stack([evaluation.predictions != evaluation.labels for evaluation in evaluations])
     return wrong.all(dim=0).nonzero().flatten()

@@ -45,10 +45,10 @@ def plot_path(series: Mapping[str, Sequence[Runs]]) -> Axes:
     rows = []
     for (name, groups), (colour, marker) in zip(series.items(), looks, strict=False):
         epochs = [runs.epochs for runs in groups]
-        found = [runs.validation for runs in groups]
-        ax.plot(epochs, [v.mean for v in found], color=colour, marker=marker, markersize=6, label=name)
-        ax.vlines(epochs, [v.low for v in found], [v.high for v in found], color=colour, linewidth=1.2)
-        for number, v in zip(epochs, found, strict=True):
+        accuracies = [runs.validation for runs in groups]
+        ax.plot(epochs, [v.mean for v in accuracies], color=colour, marker=marker, markersize=6, label=name)
+        ax.vlines(epochs, [v.low for v in accuracies], [v.high for v in accuracies], color=colour, linewidth=1.2)
+        for number, v in zip(epochs, accuracies, strict=True):
             rows.append((name, number, v.n, v.mean, v.low, v.high))
     numbers = sorted({row[1] for row in rows})
     ax.set_xscale("log")

@@ -73,10 +73,10 @@ def by_variant(study: Study) -> dict[str, Runs]:
 
 
 def _grouped(rows: Iterable[dict[str, Any]], epochs: str) -> list[Runs]:
-    found: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for row in rows:
-        found.setdefault((row["variant"], row[epochs]), []).append(row)
-    return [Runs(variant, number, tuple(group)) for (variant, number), group in found.items()]
+        groups.setdefault((row["variant"], row[epochs]), []).append(row)
+    return [Runs(variant, number, tuple(group)) for (variant, number), group in groups.items()]
 
 
 def span(summary: Summary, digits: int) -> str:

@@ -48,19 +48,19 @@ def choose(result: Evaluation) -> list[Sample]:
     """
     largest = result.probabilities.topk(2).values
     sure, lead, right = largest[:, 0], largest[:, 0] - largest[:, 1], result.predictions == result.labels
-    chosen: dict[str, list[int]] = {kind: [] for kind in KINDS}
+    by_kind: dict[str, list[int]] = {kind: [] for kind in KINDS}
     for label in range(len(data.CLASSES)):
         mine = result.labels == label
         hits, misses = (mine & right).nonzero().flatten(), (mine & ~right).nonzero().flatten()
         by_probability = hits[sure[hits].argsort(stable=True)].tolist()
         middle = max(0, len(by_probability) // 2 - 1)
         hard = hits[lead[hits].argsort(stable=True)].tolist()[:1]
-        chosen["hard"] += hard
-        chosen["typical"] += [i for i in by_probability[middle : middle + 2] if i not in hard]
-        chosen["misclassified"] += misses[sure[misses].argsort(descending=True, stable=True)].tolist()[:1]
+        by_kind["hard"] += hard
+        by_kind["typical"] += [i for i in by_probability[middle : middle + 2] if i not in hard]
+        by_kind["misclassified"] += misses[sure[misses].argsort(descending=True, stable=True)].tolist()[:1]
     return [
         Sample(kind, i, int(result.labels[i]), int(result.predictions[i]), float(sure[i]))
-        for kind, indices in chosen.items()
+        for kind, indices in by_kind.items()
         for i in indices
     ]
 
@@ -150,10 +150,10 @@ def stages(config: ViTConfig) -> list[dict[str, Any]]:
     sizes |= {"S": config.image_size, "PP": config.patch_dim}
     layer, network = cost.encoder_layer(config), cost.model(config)
     in_layer = {row.name for row in layer.rows}
-    found = []
+    entries = []
     for title, sentence, rows, result, before, after in STAGES:
         repeats = bool(in_layer & {*rows})
-        found.append({
+        entries.append({
             "title": title,
             "sentence": sentence.format(**sizes),
             "macs": sum((layer if repeats else network)[row].macs for row in rows),
@@ -162,7 +162,7 @@ def stages(config: ViTConfig) -> list[dict[str, Any]]:
             "before": before.format(**sizes),
             "after": after.format(**sizes),
         })  # fmt: skip
-    return found
+    return entries
 
 
 # ---- the page ------------------------------------------------------------------------------------------------------

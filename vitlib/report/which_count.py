@@ -33,12 +33,12 @@ def which_count(number: int) -> HTML:
 
 def _targets(share_norm: bool) -> list[dict[str, Any]]:
     """Return what a number may count: the network or one encoder layer, each its MACs or its parameters."""
-    found = []
+    targets = []
     for kind in terms.KINDS:
         exact_tools = [tool for tool, changed in terms.tools(kind, share_norm).items() if not changed]
         for layer in (False, True):
             target = Target(ViTConfig(share_norm=share_norm), kind, layer=layer)
-            found.append({
+            targets.append({
                 "name": f"{NAMES[kind]} of {'one encoder layer' if layer else 'the network'}",
                 "kind": kind,
                 "layer": layer,
@@ -48,7 +48,7 @@ def _targets(share_norm: bool) -> list[dict[str, Any]]:
                 "swaps": [asdict(swap) for swap in target.possible_swaps],
                 "scales": [asdict(scale) for scale in target.scales],
             })  # fmt: skip
-    return found
+    return targets
 
 
 def _term(term: Term, target: Target) -> dict[str, Any]:

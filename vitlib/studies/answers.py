@@ -78,14 +78,14 @@ def load(study: Study, variant: str, images: str = TEST) -> list[Evaluation]:
             labels = data.load("train")[1][data.training_split(config.train_images, config.validation_images)[1]]
         else:
             labels = data.load("test")[1]
-        found = [Evaluation(of_run, labels) for of_run in (logits if logits.ndim == 3 else logits[None])]
+        evaluations = [Evaluation(of_run, labels) for of_run in (logits if logits.ndim == 3 else logits[None])]
         if images == TEST:
-            ours = [round(each.accuracy, 6) for each in found]
+            ours = [round(evaluation.accuracy, 6) for evaluation in evaluations]
             rows = [row["test_accuracy"] for row in study.rows.values() if row["variant"] == variant]
             # the table's are from float64
             same = len(ours) == len(rows) and all(abs(a - b) < 5e-4 for a, b in zip(ours, rows, strict=True))
             require(same, f"test accuracy of {variant!r}", ours, f"{rows}, as in {paths.relative(study.table)}")
-    return found
+    return evaluations
 
 
 def _compact(logits: Tensor) -> Tensor:

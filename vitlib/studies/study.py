@@ -30,24 +30,24 @@ FOLDER = paths.ROOT / "studies"
 MAX_SEEDS = 100_000
 
 
-def _seeds(given: Any) -> list[Any]:  # noqa: ANN401
+def _seeds(value: Any) -> list[Any]:  # noqa: ANN401
     """Return the seeds that a range such as ``0-4`` or a list names."""
-    ends = re.fullmatch(r"(\d{1,18})-(\d{1,18})", given) if isinstance(given, str) else None
-    seeds = range(int(ends[1]), int(ends[2]) + 1) if ends else given
+    ends = re.fullmatch(r"(\d{1,18})-(\d{1,18})", value) if isinstance(value, str) else None
+    seeds = range(int(ends[1]), int(ends[2]) + 1) if ends else value
     wanted = "a range such as 0-4 or a list of different whole numbers such as [0, 1, 2]"
-    require(isinstance(seeds, list | range) and len(seeds) > 0, "seeds", given, wanted)
+    require(isinstance(seeds, list | range) and len(seeds) > 0, "seeds", value, wanted)
     require(len(seeds) <= MAX_SEEDS, "the number of seeds", len(seeds), f"at most {MAX_SEEDS:,}")
-    require(len({*map(str, seeds)}) == len(seeds), "seeds", given, wanted)
+    require(len({*map(str, seeds)}) == len(seeds), "seeds", value, wanted)
     return [*seeds]
 
 
 Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], BeforeValidator(_seeds)]
 
 
-def _name(given: object) -> object:
-    named = isinstance(given, str) and bool(given.strip()) and given.isprintable()
-    require(named, "the name of a variant", given, "a line of text: quote what YAML reads as something else")
-    return given
+def _name(value: object) -> object:
+    named = isinstance(value, str) and bool(value.strip()) and value.isprintable()
+    require(named, "the name of a variant", value, "a line of text: quote what YAML reads as something else")
+    return value
 
 
 class StudyFile(BaseModel):
@@ -163,18 +163,18 @@ class Study:
     def with_made_teacher(self, config: TrainConfig) -> TrainConfig:
         """Return the settings of a variant with the full name of its teacher, if that was made already."""
         teacher = self.teachers.get(config.teacher)
-        made = teacher and views.find(config.teacher, teacher, config)
-        return replace(config, teacher=made) if made else config
+        full_name = teacher and views.find(config.teacher, teacher, config)
+        return replace(config, teacher=full_name) if full_name else config
 
     @cached_property
     def rows(self) -> dict[str, dict[str, Any]]:
         """The rows of the study's runs, by digest, in the order of `runs`."""
-        found = {row["digest"]: row for row in tables.read(self.table)}
-        present = found.keys() & ({row["digest"] for row in self.epochs} if self.curves else found.keys())
+        by_digest = {row["digest"]: row for row in tables.read(self.table)}
+        present = by_digest.keys() & ({row["digest"] for row in self.epochs} if self.curves else by_digest.keys())
         rows = {}
         for variant, config in self.runs:
-            if config.digest in present and self._is_whole(found[config.digest], config):
-                row = found[config.digest]
+            if config.digest in present and self._is_whole(by_digest[config.digest], config):
+                row = by_digest[config.digest]
                 with runs.reading(self.table, tables.REMEDY):
                     for name in ("seed", "epochs"):
                         wanted = f"{getattr(config, name)}, as its digest {config.digest} says"
@@ -339,8 +339,8 @@ def load(name: str) -> Study:
             require(name in variants, "first", name, f"one of the variants: {', '.join(variants)}")
     except ValueError as error:
         raise ValueError(f"{paths.relative(path)}: {error}") from error
-    about = path, file.purpose, file.test, file.seeds_a_job, file.curves, tuple(file.first)
-    return Study(*about, teachers, variants, seeds)
+    description = path, file.purpose, file.test, file.seeds_a_job, file.curves, tuple(file.first)
+    return Study(*description, teachers, variants, seeds)
 
 
 def _teacher(name: str, settings: dict[str, Any]) -> TeacherConfig:

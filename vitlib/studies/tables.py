@@ -59,10 +59,10 @@ def _value(name: str, text: str, where: str) -> Any:  # noqa: ANN401
 
 def by_digest(rows: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """Return the rows of each run."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    grouped: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        found.setdefault(row["digest"], []).append(row)
-    return found
+        grouped.setdefault(row["digest"], []).append(row)
+    return grouped
 
 
 def results_of(run: runs.Run) -> dict[str, Any]:

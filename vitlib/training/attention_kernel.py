@@ -120,16 +120,16 @@ def _launch(kernel: triton.JITFunction, q: Tensor, tensors: list[Tensor], layout
     """Run a program for each head of each image; `layouts` are the tensors whose strides the kernel needs."""
     B, H, N, K = q.shape
     T = max(16, triton.next_power_of_2(N))
-    strides = [stride for each in layouts for stride in each.stride()[:3]]
+    strides = [stride for layout in layouts for stride in layout.stride()[:3]]
     kernel[(B * H,)](*tensors, *strides, H=H, N=N, T=T, K=K, num_warps=max(1, T // 16))
 
 
 def _alike(*tensors: Tensor) -> list[Tensor]:
     """Return tensors that all have the strides of the first, with the columns of a token side by side."""
     strides = tensors[0].stride()
-    if strides[-1] == 1 and all(each.stride() == strides for each in tensors):
+    if strides[-1] == 1 and all(tensor.stride() == strides for tensor in tensors):
         return list(tensors)
-    return [each.contiguous() for each in tensors]
+    return [tensor.contiguous() for tensor in tensors]
 
 
 def _like_tokens(q: Tensor) -> Tensor:
@@ -158,8 +158,8 @@ _forward.register_autograd(lambda ctx, g: _backward(g, *ctx.saved_tensors), setu
 def _fold(S: int, in_dims: tuple[int | None, ...], tensors: tuple[Tensor, ...]) -> list[Tensor]:
     """Fold the seeds into the batch: (S, B, H, N, K) -> (S B, H, N, K)."""
     seeds = zip(in_dims, tensors, strict=True)
-    moved = [each.expand(S, *each.shape) if d is None else each.movedim(d, 0) for d, each in seeds]
-    return [each.flatten(0, 1) for each in moved]
+    moved = [tensor.expand(S, *tensor.shape) if d is None else tensor.movedim(d, 0) for d, tensor in seeds]
+    return [tensor.flatten(0, 1) for tensor in moved]
 
 
 @_forward.register_vmap
@@ -170,4 +170,4 @@ def _(info, in_dims: tuple[int | None, ...], *tensors: Tensor) -> tuple[Tensor, 
 @_backward.register_vmap
 def _(info, in_dims: tuple[int | None, ...], *tensors: Tensor):
     gradients = _backward(*_fold(info.batch_size, in_dims, tensors))
-    return tuple(each.unflatten(0, (info.batch_size, -1)) for each in gradients), (0, 0, 0)
+    return tuple(gradient.unflatten(0, (info.batch_size, -1)) for gradient in gradients), (0, 0, 0)

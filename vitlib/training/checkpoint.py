@@ -30,8 +30,8 @@ def partial_folder(run_dir: Path) -> Path:
 
 def save(run_dir: Path, config: TrainConfig, tensors: dict[str, Tensor], state: RunState) -> Path:
     """Write the state after the last epoch of `state`, whole or not at all, and return its file."""
-    about = {"history": json.dumps(state.history), "starts": json.dumps(state.starts)}
-    content = safetensors.torch.save(tensors, about)
+    metadata = {"history": json.dumps(state.history), "starts": json.dumps(state.starts)}
+    content = safetensors.torch.save(tensors, metadata)
     folder = partial_folder(run_dir)
     path = folder / f"checkpoint-{len(state.history):05d}-{_checksum(config, content)}.safetensors"
     runs.write_bytes(path, content)
@@ -61,13 +61,13 @@ def load(run_dirs: Sequence[Path], configs: Sequence[TrainConfig]) -> tuple[list
     common = set(intact[0]).intersection(*intact)
     if not common:
         return [], [RunState() for _ in run_dirs]
-    states, found = [], []
+    states, run_states = [], []
     for of_seed in intact:
         with safetensors.safe_open(of_seed[max(common)], "pt") as file:
-            about = file.metadata()
-            found.append(RunState(json.loads(about["history"]), json.loads(about["starts"])))
+            metadata = file.metadata()
+            run_states.append(RunState(json.loads(metadata["history"]), json.loads(metadata["starts"])))
             states.append({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-    return states, found
+    return states, run_states
 
 
 def epochs_kept(run_dir: Path) -> int:
@@ -89,12 +89,12 @@ def claim_folder(run_dir: Path, config: TrainConfig) -> None:
     runs.write_json(settings, config.to_dict())
 
 
-def require_same_settings(wanted: TrainConfig, found: TrainConfig, run_dir: Path) -> None:
+def require_same_settings(wanted: TrainConfig, existing: TrainConfig, run_dir: Path) -> None:
     """Raise a ValueError that names the difference if a folder holds a run with other settings."""
-    if wanted.digest == found.digest:
+    if wanted.digest == existing.digest:
         return
-    requested = differences(wanted, found)
-    listed = ", ".join(f"{n}={v!r} (requested: {requested[n]!r})" for n, v in differences(found, wanted).items())
+    requested = differences(wanted, existing)
+    listed = ", ".join(f"{n}={v!r} (requested: {requested[n]!r})" for n, v in differences(existing, wanted).items())
     raise ValueError(
         f"{paths.relative(run_dir)} holds a run with {listed}: move that folder away, or give the new run another name."
     )

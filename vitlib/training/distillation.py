@@ -44,44 +44,44 @@ def make(name: str, teacher: TeacherConfig, config: TrainConfig) -> str:
     folder = _folder(views.definition(teacher, config))
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "lock"):
-        made = views.find(name, teacher, config)
-        if made and (views.FOLDER / f"{made}.safetensors").is_file():
-            return made
-        if made:
-            networks(made)  # a ValueError if one is missing: another network would make another teacher
-        return _make(name, teacher, config, made)
+        existing = views.find(name, teacher, config)
+        if existing and (views.FOLDER / f"{existing}.safetensors").is_file():
+            return existing
+        if existing:
+            networks(existing)  # a ValueError if one is missing: another network would make another teacher
+        return _make(name, teacher, config, existing)
 
 
-def _make(name: str, teacher: TeacherConfig, config: TrainConfig, made: str | None) -> str:
+def _make(name: str, teacher: TeacherConfig, config: TrainConfig, existing: str | None) -> str:
     device = _device()
-    about: dict[str, Any] = {"definition": views.definition(teacher, config), "start": provenance.environment(device)}
+    record: dict[str, Any] = {"definition": views.definition(teacher, config), "start": provenance.environment(device)}
     images, labels = data.load("train")
     index, held_out = data.training_split(config.train_images, config.validation_images)
     training, validation = (images[index].to(device), labels[index].to(device)), (images[held_out], labels[held_out])
     trained: list[WideResNet] = []
-    about["networks"] = []
+    record["networks"] = []
     for seed in range(teacher.seed, teacher.seed + teacher.networks):
-        path = _folder(about["definition"]) / f"{seed}.safetensors"
+        path = _folder(record["definition"]) / f"{seed}.safetensors"
         if not path.is_file():
             _train(path, teacher, config, training, validation, seed)
         trained.append(load(safetensors.torch.load_file(path), teacher, device))
-        known = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        known |= {"weights_sha256": runs.sha256(path)}
-        about["networks"].append(known)
-        print(f"teacher {name}, network {len(trained)} of {teacher.networks}: {_in_words(known)}", flush=True)
+        network = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        network |= {"weights_sha256": runs.sha256(path)}
+        record["networks"].append(network)
+        print(f"teacher {name}, network {len(trained)} of {teacher.networks}: {_in_words(network)}", flush=True)
     began = time.perf_counter()
-    content = _answer(trained, about, teacher, config, training)
-    about["answers_sha256"] = hashlib.sha256(content).hexdigest()
-    about["answering_seconds"] = round(time.perf_counter() - began, 1)
-    about |= _validated(trained, validation)
-    full_name = f"{name}-{about['answers_sha256'][: views.HASH_DIGITS]}"
-    wanted = f"{made}: answered on this machine, the views get other logits; use the machine that made it"
-    require(made in (None, full_name), "teacher", full_name, wanted)
+    content = _answer(trained, record, teacher, config, training)
+    record["answers_sha256"] = hashlib.sha256(content).hexdigest()
+    record["answering_seconds"] = round(time.perf_counter() - began, 1)
+    record |= _validated(trained, validation)
+    full_name = f"{name}-{record['answers_sha256'][: views.HASH_DIGITS]}"
+    wanted = f"{existing}: answered on this machine, the views get other logits; use the machine that made it"
+    require(existing in (None, full_name), "teacher", full_name, wanted)
     runs.write_bytes(views.FOLDER / f"{full_name}.safetensors", content)
-    if not made:
-        runs.write_json(views.FOLDER / f"{full_name}.json", about)
+    if not existing:
+        runs.write_json(views.FOLDER / f"{full_name}.json", record)
     print(
-        f"teacher {full_name}: answered {teacher.views} views in {about['answering_seconds']} s; {_in_words(about)}",
+        f"teacher {full_name}: answered {teacher.views} views in {record['answering_seconds']} s; {_in_words(record)}",
         flush=True,
     )
     return full_name
@@ -93,16 +93,16 @@ def _train(
     """Train a network, and write its weights and, beside them, what is known of it."""
     device, began = training[0].device, time.perf_counter()
     network = fit(teacher, config, *training, seed, device)
-    about: dict[str, Any] = {"seed": seed, "seconds": round(time.perf_counter() - began, 1)}
-    about |= _validated([network], validation) | {"device": provenance.device_name(device), "code": provenance.code()}
-    runs.write_json(path.with_suffix(".json"), about)
+    record: dict[str, Any] = {"seed": seed, "seconds": round(time.perf_counter() - began, 1)}
+    record |= _validated([network], validation) | {"device": provenance.device_name(device), "code": provenance.code()}
+    runs.write_json(path.with_suffix(".json"), record)
     tensors = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
     runs.write_bytes(path, safetensors.torch.save(tensors))  # last: a network with weights is finished
 
 
 def _answer(
     networks: Sequence[WideResNet],
-    about: dict[str, Any],
+    record: dict[str, Any],
     teacher: TeacherConfig,
     config: TrainConfig,
     training: Labelled,
@@ -114,8 +114,8 @@ def _answer(
         pictures, _ = views.draw(view, teacher.seed, config, *training)
         logits[view] = answers(networks, pictures)
         pixel_sums[view] = pictures.sum()
-    weights = [network["weights_sha256"] for network in about["networks"]]
-    identity = {"definition": about["definition"], "weights_sha256": weights}
+    weights = [network["weights_sha256"] for network in record["networks"]]
+    identity = {"definition": record["definition"], "weights_sha256": weights}
     return safetensors.torch.save({"answers": logits, "pixel_sums": pixel_sums}, {"about": json.dumps(identity)})
 
 
@@ -125,14 +125,14 @@ def networks(full_name: str) -> list[WideResNet]:
     Raises:
         ValueError: there is no such teacher, or its weights are not here or not those of its record.
     """
-    about = views.record(full_name)
-    teacher = TeacherConfig(**{field.name: about["definition"][field.name] for field in fields(TeacherConfig)})
+    record = views.record(full_name)
+    teacher = TeacherConfig(**{field.name: record["definition"][field.name] for field in fields(TeacherConfig)})
     loaded = []
-    for known in about["networks"]:
-        path = _folder(about["definition"]) / f"{known['seed']}.safetensors"
-        found = runs.sha256(path) if path.is_file() else "nothing"
-        wanted = f"a file with SHA-256 {known['weights_sha256'][:12]}… (found: {found[:12]}): restore it"
-        require(found == known["weights_sha256"], "the weights of a teacher", paths.relative(path), wanted)
+    for network in record["networks"]:
+        path = _folder(record["definition"]) / f"{network['seed']}.safetensors"
+        digest = runs.sha256(path) if path.is_file() else "nothing"
+        wanted = f"a file with SHA-256 {network['weights_sha256'][:12]}… (found: {digest[:12]}): restore it"
+        require(digest == network["weights_sha256"], "the weights of a teacher", paths.relative(path), wanted)
         loaded.append(load(safetensors.torch.load_file(path), teacher, _device()))
     return loaded
 
@@ -156,6 +156,6 @@ def _validated(networks: Sequence[WideResNet], validation: Labelled) -> dict[str
     return {"validation_accuracy": round(seen.accuracy, 6)}
 
 
-def _in_words(about: dict[str, Any]) -> str:
-    accuracy = about.get("validation_accuracy")
+def _in_words(record: dict[str, Any]) -> str:
+    accuracy = record.get("validation_accuracy")
     return "no validation images" if accuracy is None else f"validation {100 * accuracy:.2f} %"

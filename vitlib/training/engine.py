@@ -99,7 +99,7 @@ class Engine:
         self._order = torch.zeros(shape, dtype=torch.int64, device=device)
         one = self._sample_augmentations(1, torch.Generator(device))
         size = seeds * config.batch_size
-        self._sampled = {name: each.new_zeros(self.steps, size, each.shape[1]) for name, each in one.items()}
+        self._sampled = {name: values.new_zeros(self.steps, size, values.shape[1]) for name, values in one.items()}
         self._rates = torch.zeros(self.steps, device=device)
         groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
         self._peaks = torch.stack([group["lr"] for group in groups])
@@ -215,7 +215,7 @@ class Engine:
     def _batch(self) -> tuple[Tensor, Tensor]:
         """Return the step's augmented images ([S,] B, 28, 28) and its targets ([S,] B) or ([S,] B, Y)."""
         index = self._order[self._step_of_epoch][0]  # (S, B), or (B,) for a single seed
-        sampled = {name: each[self._step_of_epoch][0] for name, each in self._sampled.items()}
+        sampled = {name: values[self._step_of_epoch][0] for name, values in self._sampled.items()}
         images = augment(self.images[index.flatten()], sampled, self.config).unflatten(0, index.shape)
         targets = self.targets[index]
         if "mix" in sampled:
@@ -291,7 +291,7 @@ class Engine:
         forward = torch.vmap(network, in_dims=(0, None)) if self.batched else network
         at_once = len(images) if self.device.type == "cuda" else max(1, BATCH["cpu"] // len(self.seeds))
         logits = classify(lambda x: forward(tensors, x), images.to(self.device), at_once)
-        return [Evaluation(each, labels) for each in (logits if self.batched else logits[None])]
+        return [Evaluation(of_seed, labels) for of_seed in (logits if self.batched else logits[None])]
 
     def network(self, s: int) -> nn.Module:
         """Return the network of the seed at position `s`; it is valid until the next call."""
@@ -341,7 +341,7 @@ class Engine:
     def _set_weights(self, weights: Sequence[dict[str, Tensor]]) -> None:
         """Copy each seed's initial weights into the networks."""
         for name, p in self.weights.named_parameters():
-            p.copy_(torch.stack([each[name] for each in weights]) if self.batched else weights[0][name])
+            p.copy_(torch.stack([of_seed[name] for of_seed in weights]) if self.batched else weights[0][name])
         self._round_weights()
 
 

@@ -128,7 +128,7 @@ def _runs(
     }
     if missing:
         _require_trainable(missing)
-        chosen = _device(device)
+        torch_device = _device(device)
         with ExitStack() as locks:
             for folder in missing:
                 _lock(folder, locks)
@@ -138,9 +138,9 @@ def _runs(
                 with (
                     torch.random.fork_rng(range(torch.cuda.device_count())),
                     Progress(progress) as display,
-                    _explained(configs[0], chosen, display),
+                    _explained(configs[0], torch_device, display),
                 ):
-                    _Training(list(missing.values()), list(missing), chosen, compiled, test, display).run()
+                    _Training(list(missing.values()), list(missing), torch_device, compiled, test, display).run()
     return [runs.load_run(folder) for folder in folders]
 
 
@@ -152,10 +152,10 @@ def _is_finished(folder: Path, config: TrainConfig, test: str) -> bool:
         return False
     run = runs.load_run(folder)
     checkpoint.require_same_settings(config, run.config, folder)
-    found = run.manifest["starts"][-1].get("test", "last")
-    if TESTS.index(found) < TESTS.index(test):
+    tested = run.manifest["starts"][-1].get("test", "last")
+    if TESTS.index(tested) < TESTS.index(test):
         raise ValueError(
-            f"{paths.relative(folder)} holds a run with test={found!r} (requested: {test!r}): name another folder."
+            f"{paths.relative(folder)} holds a run with test={tested!r} (requested: {test!r}): name another folder."
         )
     return True
 
@@ -236,8 +236,8 @@ class _Training:
         images, targets = images[train_index], labels[train_index]
         if config.teacher:
             images, targets = views.load(config, images.to(device), targets.to(device))
-        for each, run_dir in zip(configs, run_dirs, strict=True):
-            checkpoint.claim_folder(run_dir, each)
+        for of_seed, run_dir in zip(configs, run_dirs, strict=True):
+            checkpoint.claim_folder(run_dir, of_seed)
         # recorded now, in case files are edited during the training
         precision = str(compute_type(config, device)).removeprefix("torch.")
         self.start = provenance.environment(device) | {"compiled": compiled, "test": test, "precision": precision}
@@ -266,15 +266,15 @@ class _Training:
         states, self.states = checkpoint.load(self.run_dirs, self.configs)
         if states:
             self.engine.restore(states)
-        for each, run_dir in zip(self.states, self.run_dirs, strict=True):
-            before = each.starts[-1].get("test", "last") if each.starts else self.test
+        for state, run_dir in zip(self.states, self.run_dirs, strict=True):
+            before = state.starts[-1].get("test", "last") if state.starts else self.test
             if before != self.test:
                 name = paths.relative(run_dir)
                 raise ValueError(
                     f"{name} was begun with test={before!r} (requested: {self.test!r}): continue with that, "
                     f"or remove {name}.partial."
                 )
-            each.starts.append({"started": datetime.now(UTC).isoformat(timespec="seconds")} | self.start)
+            state.starts.append({"started": datetime.now(UTC).isoformat(timespec="seconds")} | self.start)
         done = len(self.states[0].history)
         if done:
             self.display.say(f"continuing {', '.join(map(paths.relative, self.run_dirs))} after epoch {done}")
@@ -283,8 +283,8 @@ class _Training:
         return done
 
     def _train_uncompiled(self, reason: str) -> None:
-        for each in self.states:
-            each.starts[-1]["compiled"] = False
+        for state in self.states:
+            state.starts[-1]["compiled"] = False
         self.display.say(f"torch.compile does not work here ({reason}): training uncompiled, slower.")
 
     def _epoch(self, epoch: int) -> None:
@@ -337,7 +337,7 @@ class _Training:
 
     def _report(self, speed: float) -> None:
         """Show the last epoch, as a mean over the seeds, and the time left."""
-        rows = [each.history[-1] for each in self.states]
+        rows = [state.history[-1] for state in self.states]
         done, epochs = rows[0]["epoch"], self.config.epochs
         names = [name for name in ("train_loss", "validation_accuracy") if name in rows[0]]
         loss, *accuracy = (math.fsum(row[name] for row in rows) / len(rows) for name in names)

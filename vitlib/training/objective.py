@@ -91,20 +91,20 @@ def compiled_or_eager(function: Function, device: torch.device, on_failure: Call
     options: dict[str, Any] = {"pattern_matcher": False} if device.type == "cpu" else {"combo_kernels": True}
     torch._dynamo.config.recompile_limit = COMPILED_CONFIGS
     compiled = torch.compile(function, dynamic=False, options=options)
-    chosen: list[Function] = []
+    working: list[Function] = []
 
     def call(*arguments: Any) -> Any:  # noqa: ANN401
-        if chosen:
-            return chosen[0](*arguments)
+        if working:
+            return working[0](*arguments)
         try:
             result = compiled(*arguments)
         except RuntimeError as error:  # what torch.compile raises without a working C++ compiler
             if is_out_of_memory(error):
                 raise
             on_failure((str(error).strip().splitlines() or [type(error).__name__])[0][:120])
-            chosen.append(function)
+            working.append(function)
             return function(*arguments)
-        chosen.append(compiled)
+        working.append(compiled)
         return result
 
     return call

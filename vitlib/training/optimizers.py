@@ -38,10 +38,10 @@ def make_optimizers(
     named = list(model.named_parameters())
     encoder = [p for name, p in named if p.ndim == matrix and name.startswith("encoder.")]
     for_muon = encoder if config.optimizer == "muon" else []
-    others = [p for _, p in named if not any(p is m for m in for_muon)]
+    for_adamw = [p for _, p in named if not any(p is m for m in for_muon)]
     groups = [
-        {"params": [p for p in others if p.ndim == matrix], "weight_decay": config.weight_decay},
-        {"params": [p for p in others if p.ndim != matrix], "weight_decay": 0.0},
+        {"params": [p for p in for_adamw if p.ndim == matrix], "weight_decay": config.weight_decay},
+        {"params": [p for p in for_adamw if p.ndim != matrix], "weight_decay": 0.0},
     ]
     device = next(model.parameters()).device
     lr, muon_lr = (torch.tensor(rate, device=device) for rate in (config.lr, config.muon_lr))
@@ -92,14 +92,14 @@ def orthogonalise(matrices: Tensor) -> Tensor:
 def orthogonalise_all(matrices: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
     """Orthogonalise matrices ([S,] R, C) of any shapes in few stacks, computing in `dtype`."""
     stacks: dict[torch.Size, list[int]] = defaultdict(list)
-    wide = [each.mT if each.shape[-2] > each.shape[-1] else each for each in matrices]
-    for i, each in enumerate(wide):
-        stacks[each.shape].append(i)
+    wide = [matrix.mT if matrix.shape[-2] > matrix.shape[-1] else matrix for matrix in matrices]
+    for i, matrix in enumerate(wide):
+        stacks[matrix.shape].append(i)
     result = list(matrices)
     for members in stacks.values():
         stack = torch.stack([wide[i] for i in members]).to(dtype)
-        for i, each in zip(members, orthogonalise(stack).to(matrices[0].dtype).unbind(), strict=True):
-            result[i] = each if wide[i] is matrices[i] else each.mT
+        for i, matrix in zip(members, orthogonalise(stack).to(matrices[0].dtype).unbind(), strict=True):
+            result[i] = matrix if wide[i] is matrices[i] else matrix.mT
     return result
 
 
@@ -158,6 +158,6 @@ def muon_update(
     """Change matrices and the running means of their gradients in place, as `Muon` does in a step."""
     torch._foreach_lerp_(means, gradients, 1 - momentum)
     updates = orthogonalise_all(torch._foreach_lerp(gradients, means, momentum), dtype)
-    scales = [-math.sqrt(max(1, each.shape[-2] / each.shape[-1])) for each in matrices]
+    scales = [-math.sqrt(max(1, matrix.shape[-2] / matrix.shape[-1])) for matrix in matrices]
     torch._foreach_mul_(matrices, 1 - lr * weight_decay)
     torch._foreach_add_(matrices, torch._foreach_mul(torch._foreach_mul(updates, scales), lr))

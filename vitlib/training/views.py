@@ -48,7 +48,7 @@ def draw(view: int, seed: int, config: TrainConfig, images: Tensor, labels: Tens
         weight = sampled["mix"][:, 0]
         weight.copy_((256 * weight).round() / 256)  # blends of bytes are then exact in float32, on every device
     device = images.device
-    pictures = augment(images[order.to(device)], {name: each.to(device) for name, each in sampled.items()}, config)
+    pictures = augment(images[order.to(device)], {name: values.to(device) for name, values in sampled.items()}, config)
     targets = F.one_hot(labels[order.to(device)], config.model.num_classes).float()
     if "mix" in sampled:
         pictures, targets = mix(pictures, targets, sampled["mix"].to(device))
@@ -75,9 +75,9 @@ def record(name: str) -> dict[str, Any]:
     path = FOLDER / f"{name}.json"
     require(path.is_file(), "teacher", name, f"a teacher with a record in {paths.relative(FOLDER)}")
     with runs.reading(path, "restore the file or make that teacher again"):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        require("definition" in found, "record", [*found], "that of a teacher, with its definition")
-        return found
+        teacher_record = json.loads(path.read_text(encoding="utf-8"))
+        require("definition" in teacher_record, "record", [*teacher_record], "that of a teacher, with its definition")
+        return teacher_record
 
 
 def load(config: TrainConfig, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,19 +98,19 @@ def load(config: TrainConfig, images: Tensor, labels: Tensor) -> tuple[Tensor, T
     path = FOLDER / f"{config.teacher}.safetensors"
     known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.safetensors"))) or "none yet"
     require(path.is_file(), "teacher", config.teacher, f"a teacher in {paths.relative(FOLDER)} ({known})")
-    found = runs.sha256(path)[:HASH_DIGITS]
-    wanted = f"named after its content, which has SHA-256 {found}…: restore the file or make that teacher again"
-    require(config.teacher.endswith(f"-{found}"), "teacher", config.teacher, wanted)
+    digest = runs.sha256(path)[:HASH_DIGITS]
+    wanted = f"named after its content, which has SHA-256 {digest}…: restore the file or make that teacher again"
+    require(config.teacher.endswith(f"-{digest}"), "teacher", config.teacher, wanted)
     with safetensors.safe_open(path, "pt") as file:
-        about = json.loads(file.metadata()["about"])["definition"]
+        settings = json.loads(file.metadata()["about"])["definition"]
         answers, pixel_sums = file.get_tensor("answers"), file.get_tensor("pixel_sums")
     for name in PICTURES:
-        wanted = f"{about[name]!r}, as in the views of teacher={config.teacher!r}"
-        require(getattr(config, name) == about[name], name, getattr(config, name), wanted)
+        wanted = f"{settings[name]!r}, as in the views of teacher={config.teacher!r}"
+        require(getattr(config, name) == settings[name], name, getattr(config, name), wanted)
     pictures = images.new_empty(len(answers), *images.shape)
     targets = torch.empty(*answers.shape[:2], 2, answers.shape[2], dtype=torch.float16, device=images.device)
     for view, of_view in enumerate(answers):
-        pictures[view], targets[view, :, 0] = draw(view, about["seed"], config, images, labels)
+        pictures[view], targets[view, :, 0] = draw(view, settings["seed"], config, images, labels)
         targets[view, :, 1] = of_view.to(images.device)
     wanted = "that of the pictures that were answered: this machine draws others; make the teacher here"
     require(torch.equal(_pixel_sums(pictures), pixel_sums), "the sum of the views' pixels", config.teacher, wanted)

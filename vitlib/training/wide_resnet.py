@@ -89,7 +89,7 @@ def fit(
         sampled = sample_augmentations(steps * size, generator, config)
         for step in range(steps):
             rows = slice(step * size, (step + 1) * size)
-            batch = augment(images[order[rows]], {name: each[rows] for name, each in sampled.items()}, config)
+            batch = augment(images[order[rows]], {name: values[rows] for name, values in sampled.items()}, config)
             rate = learning_rate_fraction(epoch * steps + step, teacher.epochs * steps, WARMUP)
             for group in optimizer.param_groups:
                 group["lr"] = teacher.lr * rate
@@ -123,8 +123,8 @@ def _on(device: torch.device, network: WideResNet) -> WideResNet:
 
 def _optimizer(network: nn.Module, teacher: TeacherConfig) -> torch.optim.Optimizer:
     decayed = [p for p in network.parameters() if p.ndim > 1]
-    others = [p for p in network.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": teacher.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    undecayed = [p for p in network.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": teacher.weight_decay}, {"params": undecayed, "weight_decay": 0.0}]
     return torch.optim.SGD(groups, lr=teacher.lr, momentum=MOMENTUM, nesterov=True)
 
 
