@@ -30,7 +30,7 @@ Dimension = Annotated[int, Field(ge=1, le=2**16)]
 ImageCount = Annotated[int, Field(ge=1, le=TRAIN_IMAGES)]
 Count = Annotated[int, Field(ge=1, le=10**6)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 
@@ -152,11 +152,11 @@ class TrainConfig:
     schedule: Literal["linear", "constant"] = "linear"  # after the warmup: down to zero, or constant
     flip: bool = True  # mirror each training image with probability 1/2
     crop_padding: Annotated[int, Field(ge=0, le=28)] = 0  # pad by this many pixels, then crop at random
-    erase: Fraction = 0.0  # share of training images with a random rectangle erased
-    mixup: Fraction = 0.0  # share of training images blended with another
+    erase: Probability = 0.0  # share of training images with a random rectangle erased
+    mixup: Probability = 0.0  # share of training images blended with another
     label_smoothing: BelowOne = 0.0
     teacher: Annotated[str, Field(pattern=r"^[a-z0-9-]*$")] = ""  # in studies/teachers; its views replace the images
-    teacher_weight: Fraction = 0.5  # weight of the distillation loss; the labels' loss has the rest
+    teacher_weight: Probability = 0.5  # weight of the distillation loss; the labels' loss has the rest
     temperature: Annotated[float, Field(gt=0)] = 1.0  # divides all logits in the distillation loss
     train_images: ImageCount = 55_000  # images trained on, taken from the training set
     validation_images: Annotated[int, Field(ge=0, le=TRAIN_IMAGES)] = 5_000  # images held out of the training set

@@ -6,7 +6,7 @@ from fractions import Fraction
 from functools import cache
 
 from vitlib import printed
-from vitlib.checking import names, row_names
+from vitlib.checking import dimension_names, row_names
 from vitlib.checking.claims import Claim, Verdict
 from vitlib.checking.counts import judge, size
 from vitlib.checking.row_names import Rows
@@ -34,7 +34,7 @@ def check(homework: Homework) -> Iterator[Claim]:
                 totals[name] = claim
         yield from claims
         yield from (Claim(name, "line", line[:60], Verdict.UNCHECKED, why=(UNREAD,)) for line in unread)
-        yield from names.check(homework.network, name, rows)
+        yield from dimension_names.check(homework.network, name, rows)
 
 
 @cache
@@ -129,7 +129,9 @@ class Section:
         """Return what a formula gives if it is not the row's count."""
         trees = [printed.parse(text) for text in row.products]
         numbers = [value for tree in trees if (value := printed.value(tree)) is not None]
-        named = [value for tree in trees if (value := printed.value(tree, names.values(self.config))) is not None]
+        named = [
+            value for tree in trees if (value := printed.value(tree, dimension_names.values(self.config))) is not None
+        ]
         for result in numbers or named[-1:]:
             if not row.count.fits(result):
                 return f"the formula as written gives {_integer(result)}"

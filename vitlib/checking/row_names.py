@@ -74,7 +74,7 @@ OF_A_LAYER = {"one", "single", "per", "a", "encoder", "layer", "block", "transfo
 
 
 def meanings(name: str) -> tuple[Rows, ...]:
-    """Return the rows that a name stands for for sure, each possibility by itself; none for another name."""
+    """Return every set of rows that a known name can mean; none if the name is unknown."""
     plain = name.lower().replace("ᵀ", "t").replace("^t", "t").replace("\\", "").replace("_", " ")
     plain = re.sub(r"^\W*\d+[.)]\s+", "", plain)
     more = re.search(r"\([^)]*(\b(with|incl\w*|plus|and)\b|\+)", plain)  # than the name outside of the brackets says

@@ -23,7 +23,7 @@ from vitlib.training.augmentation import augment, mix, named_generator, sample_a
 FOLDER = paths.ROOT / "studies" / "teachers"
 HASH_DIGITS = 12
 # the settings of a run that decide which pictures there are
-PICTURES = ("train_images", "validation_images", "flip", "crop_padding", "erase", "mixup")
+VIEW_SETTINGS = ("train_images", "validation_images", "flip", "crop_padding", "erase", "mixup")
 
 
 def draw(view: int, seed: int, config: TrainConfig, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,7 +59,7 @@ def draw(view: int, seed: int, config: TrainConfig, images: Tensor, labels: Tens
 
 def definition(teacher: TeacherConfig, config: TrainConfig) -> dict[str, Any]:
     """Return every setting that defines a teacher for a run: its own, and those that decide the pictures."""
-    return asdict(teacher) | {name: getattr(config, name) for name in PICTURES}  # type: ignore[call-overload]
+    return asdict(teacher) | {name: getattr(config, name) for name in VIEW_SETTINGS}  # type: ignore[call-overload]
 
 
 def find(name: str, teacher: TeacherConfig, config: TrainConfig) -> str | None:
@@ -104,7 +104,7 @@ def load(config: TrainConfig, images: Tensor, labels: Tensor) -> tuple[Tensor, T
     with safetensors.safe_open(path, "pt") as file:
         settings = json.loads(file.metadata()["about"])["definition"]
         answers, pixel_sums = file.get_tensor("answers"), file.get_tensor("pixel_sums")
-    for name in PICTURES:
+    for name in VIEW_SETTINGS:
         wanted = f"{settings[name]!r}, as in the views of teacher={config.teacher!r}"
         require(getattr(config, name) == settings[name], name, getattr(config, name), wanted)
     pictures = images.new_empty(len(answers), *images.shape)
