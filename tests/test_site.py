@@ -81,7 +81,6 @@ def test_the_notebook_to_run_has_no_results_and_no_injected_parameters(tmp_path)
 
     text = {"cell_type": "markdown", "source": "# Title", "metadata": {}}
     cells = [text, cell("n = 1", "parameters"), cell("n = 2", "injected-parameters"), cell("n", outputs=[2])]
-    cells[1]["metadata"]["papermill"] = {"duration": 1.0}
     report_site.write_source(
         {"cells": cells, "metadata": {"papermill": {}, "kernelspec": {}}}, tmp_path / "a" / "b.ipynb"
     )

@@ -108,10 +108,20 @@ def execute_one(name: str, notebook: str, send: pool.Send) -> None:
     metadata["input_path"], metadata["output_path"] = f"notebooks/{page.name}", f"book/{page.name}"
     executed["metadata"]["vitlib"] = {"inputs": inputs.hashes(log, ROOT, output_root)}
     drop_stderr(executed, notebook, send)
+    seconds = drop_times(executed)
     scratch.write_text(json.dumps(executed, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
     scratch.replace(page)
     log.unlink()
-    send("line", f"{notebook}  done in {metadata['duration']:.0f} s")
+    send("line", f"{notebook}  done in {seconds:.0f} s")
+
+
+def drop_times(page: dict[str, Any]) -> float:
+    """Remove when the cells ran, so that a page that is executed again differs in its results alone; return seconds."""
+    for cell in page["cells"]:
+        for name in ("execution", "papermill"):
+            cell["metadata"].pop(name, None)
+    times = {name: page["metadata"]["papermill"].pop(name) for name in ("start_time", "end_time", "duration")}
+    return times["duration"]
 
 
 def drop_stderr(page: dict[str, Any], notebook: str, send: pool.Send) -> None:

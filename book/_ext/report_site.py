@@ -261,14 +261,12 @@ def write_numbers(notebook: dict[str, Any], folder: Path, bundle: str) -> dict[s
 
 def write_source(notebook: dict[str, Any], path: Path) -> None:
     """Write an executed notebook without its results and without the parameters that papermill injected."""
-    cells = []
-    for cell in notebook["cells"]:
-        if "injected-parameters" in cell["metadata"].get("tags", ()):
-            continue
-        metadata = {key: value for key, value in cell["metadata"].items() if key not in ("papermill", "execution")}
-        cells.append(cell | {"metadata": metadata})
-        if cell["cell_type"] == "code":
-            cells[-1] |= {"outputs": [], "execution_count": None}
+    empty = {"outputs": [], "execution_count": None}
+    cells = [
+        cell | (empty if cell["cell_type"] == "code" else {})
+        for cell in notebook["cells"]
+        if "injected-parameters" not in cell["metadata"].get("tags", ())
+    ]
     metadata = {key: value for key, value in notebook["metadata"].items() if key != "papermill"}
     path.parent.mkdir(exist_ok=True)
     source = notebook | {"cells": cells, "metadata": metadata}
