@@ -101,6 +101,28 @@ def test_every_parameter_has_one_optimizer():
         assert sorted(held) == sorted(id(p) for p in model.parameters())
 
 
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_weight_decay_shrinks_matrices_alone(optimizer):
+    model = ViT(TINY)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    config = TrainConfig(model=TINY, optimizer=optimizer, lr=0.1, muon_lr=0.1, weight_decay=0.5)
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    for each in make_optimizers(model, config):
+        each.step()
+    for name, p in model.named_parameters():
+        torch.testing.assert_close(p.detach(), before[name] * (0.95 if p.ndim == 2 else 1), msg=name)
+
+
+def test_label_smoothing_spreads_a_share_of_the_target_over_all_classes():
+    model = ViT(TINY)
+    images, labels = (part[:8] for part in data.load("train"))
+    config = TrainConfig(model=TINY, label_smoothing=0.1)
+    log_p = model(data.normalise(images).unsqueeze(1)).log_softmax(dim=1)
+    expected = -(0.9 * log_p[range(8), labels] + 0.1 * log_p.mean(dim=1)).mean()
+    torch.testing.assert_close(make_loss(model, config)(images, labels), expected)
+
+
 def test_a_constant_learning_rate_stays_at_its_peak():
     assert [learning_rate_fraction(step, 100, 0.02, "constant") for step in (0, 1, 2, 99)] == [0.5, 1.0, 1.0, 1.0]
 
@@ -139,6 +161,17 @@ def test_another_configuration_does_not_continue_a_started_run(quick, tmp_path):
     runs.write_json(partial / "config.json", quick.to_dict())
     with pytest.raises(ValueError, match="run holds a run with seed=0"):
         eagerly(replace(quick, seed=1), tmp_path / "run")
+
+
+def test_a_started_run_does_not_continue_with_another_use_of_the_test_set(quick, tmp_path):
+    def stop(line):
+        if line.startswith("epoch 1"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        eagerly(quick, tmp_path / "run", test="every", progress=stop)
+    with pytest.raises(ValueError, match=r"run was begun with test='every' \(requested: 'last'\): continue with that"):
+        eagerly(quick, tmp_path / "run")
 
 
 KILLED = """
