@@ -127,6 +127,21 @@ def ink(picture):
     return 1 - picture.histogram()[255] / (picture.width * picture.height)
 
 
+def test_every_page_but_the_last_of_a_part_is_filled_to_three_fifths(pages, document):
+    reader = PdfReader(document)
+    opening = [number for (part, _), number in zip(pdf.order(), starts(reader), strict=True) if part]
+    last = {number - 1 for number in opening} | {len(reader.pages)}
+    top, bottom = (float(pdf.MARGIN[side].removesuffix("mm")) / 297 for side in ("top", "bottom"))
+    shares = {}
+    with pypdfium2.PdfDocument(document) as opened:
+        for number, page in enumerate(opened, 1):
+            picture = page.render(scale=1, grayscale=True).to_pil()
+            body = picture.crop((0, int(top * picture.height), picture.width, int((1 - bottom) * picture.height)))
+            *_, lowest = body.point(lambda grey: 255 * (grey < 250)).getbbox()
+            shares[number] = lowest / body.height
+    assert not {number: share for number, share in shares.items() if share < 0.6 and number not in last}
+
+
 def test_no_page_is_blank_and_every_caption_has_its_figure(document, chapters):
     numbers = [tag for article, _ in chapters.values() for tag in article.select("figcaption .caption-number")]
     wanted, found = {f"{tag.get_text().strip()} " for tag in numbers}, set()

@@ -40,6 +40,13 @@ def test_samples_are_chosen_by_rule_and_a_class_without_such_answers_has_fewer()
     assert [(sample.kind, sample.index) for sample in samples] == wanted
 
 
+def test_rounded_weights_are_closer_than_float16_and_zeros_stay_zeros(run):
+    for original, near in zip(run.model.parameters(), try_it.rounded(run.model).parameters(), strict=True):
+        half = (original.half().double() - original).square().mean()
+        assert (near - original).square().mean() <= half
+    assert torch.equal(try_it.integers(torch.zeros(3))[0], torch.zeros(3, dtype=torch.int16))
+
+
 @pytest.mark.parametrize("config", [ViTConfig(), ViTConfig(depth=1, embed_dim=96, num_heads=3, share_norm=False)])
 def test_the_stages_together_have_the_macs_of_the_cost_page(config):
     stages, network = try_it.stages(config), cost.model(config)
