@@ -2,7 +2,6 @@
 
 import math
 
-import pytest
 from bs4 import BeautifulSoup
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,8 +55,3 @@ def test_the_picture_has_a_sheet_for_each_copy_and_its_sizes_at_the_sides():
     sides = [text.get_text() for text in picture.select("text.side")]
     assert sides == ["d = 3", "N", "5", "N = 5", "d", "3", "N = 5", "N", "5"]
     assert [text.get_text() for text in picture.select("text.name")] == ["Q", "Kᵀ", "Sh"]
-
-
-def test_an_unknown_symbol_gets_one_sentence():
-    with pytest.raises(ValueError, match="symbol is 'K', but must be one of N, d, H, D"):
-        MatrixProduct(names=NAMES, shape="NKN", sizes=SIZES)

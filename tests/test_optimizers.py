@@ -10,7 +10,7 @@ def test_five_steps_bring_singular_values_near_one(shape):
     u, _, vh = torch.linalg.svd(torch.randn(4, *shape), full_matrices=False)
     values = torch.linspace(1, 4, u.shape[-1])
     assert values.min() > values.norm() / 50
-    after = torch.linalg.svdvals(orthogonalise(u * values @ vh))
+    after = torch.linalg.svdvals(orthogonalise_all([u * values @ vh], torch.float32)[0])
     assert 0.6 < after.min() < after.max() < 1.3
 
 
@@ -37,16 +37,12 @@ def test_batched_muon_follows_torchs_muon():
         torch.testing.assert_close(a, b, rtol=0, atol=5e-3)  # torch orthogonalises in bfloat16
 
 
-def test_muon_refuses_vectors():
-    with pytest.raises(ValueError, match=r"a parameter has shape \(3,\), but Muon takes matrices only"):
-        Muon([nn.Parameter(torch.zeros(3))])
-
-
 def test_matrices_of_several_shapes_are_orthogonalised_as_each_alone():
     shapes = [(4, 4), (2, 7), (7, 2), (3, 5), (7, 2)]
     matrices = [torch.randn(3, *shape) for shape in shapes]
     for ours, each in zip(orthogonalise_all(matrices, torch.float32), matrices, strict=True):
-        torch.testing.assert_close(ours, orthogonalise(each), rtol=1e-4, atol=1e-5)
+        alone = orthogonalise(each) if each.shape[1] <= each.shape[2] else orthogonalise(each.mT).mT
+        torch.testing.assert_close(ours, alone, rtol=1e-4, atol=1e-5)
 
 
 def test_a_compiled_update_changes_the_same_tensors_by_the_same_amounts():

@@ -25,7 +25,7 @@ def test_the_terms_add_up_to_what_each_tool_reported(tool):
     reported = COMMITTED["counts"]["q @ k"][tool]
     for kind in ("macs", "parameters"):
         assert (reported[kind] is None) == (tool not in reconcile.differences(config, kind))
-    (name, *counts), *terms = reconcile.explain(config, tool, reported)
+    (name, *counts), *terms = reconcile.rows(config, tool, reported)
     assert name == f"**{tool}**"
     for column, (kind, count) in enumerate(zip(("macs", "parameters"), counts, strict=True), 1):
         signed = [int(term[column].replace("−", "-").replace(",", "")) for term in terms if term[column]]
@@ -39,7 +39,7 @@ def test_the_terms_add_up_to_what_each_tool_reported(tool):
 def test_a_count_that_the_terms_do_not_explain_gets_one_sentence(kind, total):
     reported = COMMITTED["counts"]["q @ k"]["thop"] | {kind: 5}
     with pytest.raises(ValueError, match=f"thop's {kind} is 5, but must be {total}, the sum of its terms"):
-        reconcile.explain(ViTConfig(), "thop", reported)
+        reconcile.rows(ViTConfig(), "thop", reported)
 
 
 @settings(max_examples=25, deadline=None)

@@ -11,14 +11,13 @@ def test_a_summary_by_hand():
     summary = Summary((1.0, 2.0, 6.0))
     assert (summary.n, summary.mean, summary.low, summary.high) == (3, 3, 1, 6)
     assert summary.deviation == pytest.approx(math.sqrt((4 + 1 + 9) / 2))
-    assert summary.error == pytest.approx(math.sqrt(7 / 3))
     assert (summary.rank(2.0), summary.rank(2.5)) == (1, 2)
 
 
 @pytest.mark.parametrize(("n", "t"), [(2, 12.706), (5, 2.776), (20, 2.093)])
 def test_the_margin_uses_the_tabulated_quantiles_of_students_t(n, t):
     summary = Summary(tuple(float(i * i) for i in range(n)))
-    assert summary.margin / summary.error == pytest.approx(t, abs=5e-4)
+    assert summary.margin / (summary.deviation / math.sqrt(n)) == pytest.approx(t, abs=5e-4)
 
 
 def test_a_single_run_has_no_deviation_and_no_margin():

@@ -21,7 +21,7 @@ from command import UserError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vitlib import paths, runs
-from vitlib.config import explain
+from vitlib.config import complaint
 
 NAME = "gpu-{}.tar.gz"
 ARCHIVES = 5  # at most
@@ -162,7 +162,7 @@ def _read(archive: Path) -> tuple[About, dict[str, bytes]]:
             raise ValueError(f"its first file is {first.name!r}, not {ABOUT}")
         about = About.model_validate_json(head)
     except ValidationError as error:
-        raise UserError(f"{archive} is not a pack ({explain(error, About.model_fields)[:-1]}).") from error
+        raise UserError(f"{archive} is not a pack ({complaint(error, About.model_fields)[:-1]}).") from error
     except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
         raise UserError(f"{archive} is damaged or cut off ({error or type(error).__name__}): copy it again.") from error
     for member, _ in rest:

@@ -242,15 +242,15 @@ def missing_figures(page: dict[str, Any]) -> Iterator[str]:
 
 
 def fetch() -> None:
-    """Fetch Fashion-MNIST if it is missing, verify it, and print where it came from."""
-    from vitlib import data
+    """Fetch Fashion-MNIST if it is missing, verify it, and print where it is."""
+    from vitlib import data, paths
 
     try:
         for split in ("train", "test"):
             data.load(split)
     except data.DataError as error:
         raise UserError(str(error)) from error
-    print(f"Fashion-MNIST: all four files are in {data.origin()}, checksums verified.")
+    print(f"Fashion-MNIST: all four files are in {paths.relative(data.default_root())}, checksums verified.")
 
 
 def summarise(name: str) -> None:

@@ -41,7 +41,7 @@ def require(holds: bool, name: str, value: object, wanted: str) -> None:
         raise ValueError(f"{name} is {value!r}, but must be {wanted}.")
 
 
-def explain(error: ValidationError, known: Iterable[str]) -> str:
+def complaint(error: ValidationError, known: Iterable[str]) -> str:
     """Return pydantic's first complaint as one sentence that names the value and what would be right.
 
     Args:
@@ -80,7 +80,7 @@ def _settings(cls: type[T]) -> type[T]:
         try:
             validate(self, **values)
         except ValidationError as error:
-            raise ValueError(explain(error, (f.name for f in fields(validated)))) from None
+            raise ValueError(complaint(error, (f.name for f in fields(validated)))) from None
 
     validated.__init__ = init
     return validated

@@ -7,7 +7,8 @@ Conventions:
 - `activations` are the numbers that an operation writes.
 
 Symbols: N tokens, D width, H heads, F width of the MLP's hidden layer, L encoder layers, M patches, P patch size,
-C channels, Y classes. H appears in no MAC and no parameter: H heads of width D / H cost what one head of width D costs.
+C channels, Y classes, K width of one head, G patches along a side of the image. H appears in no MAC and no parameter:
+H heads of width K = D / H cost what one head of width D costs.
 
 Each count is written once, as a sum of products of symbols. From this data come its value, its LaTeX, its SymPy
 expression, and the calculator that runs in the browser.
@@ -225,6 +226,8 @@ def dimensions(config: ViTConfig) -> dict[str, int]:
         "P": config.patch_size,
         "C": config.channels,
         "Y": config.num_classes,
+        "K": config.embed_dim // config.num_heads,
+        "G": config.image_size // config.patch_size,
     }
 
 

@@ -95,17 +95,6 @@ def load(split: str, root: str | Path | None = None) -> tuple[Tensor, Tensor]:
     )
 
 
-def origin() -> str:
-    """Return where the data lies and where it came from, as text for a message."""
-    folder = default_root()
-    note = folder / "FashionMNIST" / "source.txt"
-    return (
-        f"{paths.relative(folder)}, from {note.read_text(encoding='utf-8').strip()}"
-        if note.is_file()
-        else paths.relative(folder)
-    )
-
-
 def require_images(images: Tensor) -> None:
     """Raise a ValueError unless `images` are uint8 (N, 28, 28): values of 0 to 1 would look almost black."""
     if images.dtype != torch.uint8 or images.shape[1:] != (28, 28):
@@ -204,7 +193,6 @@ def _fetch(root: Path, rejected: list[str]) -> None:
             for name, data in content.items():
                 (Path(scratch) / name).write_bytes(data)
                 (Path(scratch) / name).replace(raw / name)
-            (raw.parent / "source.txt").write_text(f"{source}\n", encoding="utf-8")
             print(f"Fashion-MNIST: from {source}, checksums verified, kept in {paths.relative(raw)}.", flush=True)
             return
     raise DataError(

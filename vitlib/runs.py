@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, 
 from torch import Tensor, nn
 
 from vitlib import data, paths
-from vitlib.config import TrainConfig, explain, require
+from vitlib.config import TrainConfig, complaint, require
 from vitlib.model import ViT
 
 CONTENT = ("config.json", "history.csv", "metrics.json", "model.safetensors", "manifest.json")
@@ -196,7 +196,7 @@ def reading(path: Path, remedy: str = REMEDY) -> Iterator[Path]:
     try:
         yield path
     except ValidationError as error:
-        raise ValueError(f"{paths.relative(path)}: {explain(error, [])[:-1]}; {remedy}") from error
+        raise ValueError(f"{paths.relative(path)}: {complaint(error, [])[:-1]}; {remedy}") from error
     except READ_ERRORS as error:
         reason = f"{type(error).__name__}: {error}" if isinstance(error, LookupError) else str(error)
         raise ValueError(f"{paths.relative(path)} cannot be read ({reason.rstrip('.')}): {remedy}") from error

@@ -7,7 +7,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from vitlib import paths
-from vitlib.config import explain
+from vitlib.config import complaint
 
 LIMIT = 10**6  # bytes of a file
 
@@ -32,7 +32,7 @@ def read_yaml(path: Path, model: type[Model]) -> Model:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise ValueError(f"{shown}: {explain(error, model.model_fields)}") from error
+        raise ValueError(f"{shown}: {complaint(error, model.model_fields)}") from error
 
 
 class _StrictLoader(yaml.SafeLoader):

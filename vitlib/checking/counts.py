@@ -155,7 +155,7 @@ def _summary_row(config: ViTConfig, row: SummaryRow) -> Claim | None:
         return Claim("summary", name, value, Verdict.WRONG, why=(why,))
     exact = [target for explanations, target in judged if explanations and not explanations[0].steps]
     if not exact:
-        explanations, target = min(judged, key=size)
+        explanations, target = min(judged, key=simplest_first)
         return judge("summary", name, claimed, target.exact, explanations)
     expected = {1, *(config.num_patches if t.rows == ("Patch projection",) else config.num_tokens for t in exact)}
     if tokens is None or tokens in expected:
@@ -170,7 +170,7 @@ def _width(config: ViTConfig, row: str) -> int:
     return {"MLP, first layer": config.hidden_dim, "Head": config.num_classes}.get(row, config.embed_dim)
 
 
-def size(judged: tuple[list[Explanation], Target]) -> tuple[int, int]:
+def simplest_first(judged: tuple[list[Explanation], Target]) -> tuple[int, int]:
     """Sort explanations: those that exist first, then by slips and steps."""
     explanations, _ = judged
     return (explanations[0].slips, len(explanations[0].steps)) if explanations else (99, 0)

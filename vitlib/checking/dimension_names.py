@@ -4,10 +4,9 @@ import ast
 from collections.abc import Iterator
 from itertools import pairwise
 
-from vitlib import printed
+from vitlib import cost, printed
 from vitlib.checking.claims import Claim, Verdict
 from vitlib.config import ViTConfig
-from vitlib.counting import terms
 from vitlib.printed import HandRow
 
 SYMBOLS = {
@@ -22,7 +21,7 @@ SYMBOLS = {
     "Y": "the number of classes",
     "L": "the number of encoder layers",
 }
-MEANINGS = {  # what a name in a formula may stand for
+NAMES = {  # of each dimension in formulas
     "N": "seq_len sequence_length seq_length num_tokens n_tokens tokens seq",
     "D": "embed_size embed_dim embedding_dim emb_dim emb_size d_model model_dim dim hidden_size hidden_dim",
     "K": "head_dim d_head dim_head head_size d_k d_v",
@@ -34,39 +33,35 @@ MEANINGS = {  # what a name in a formula may stand for
     "Y": "num_classes n_classes classes",
     "L": "num_layers n_layers layers depth",
 }
-
+MEANINGS: dict[str, list[str]] = {}  # the symbols that a name may stand for
+for _symbol, _names in NAMES.items():
+    for _name in _names.split():
+        MEANINGS.setdefault(_name, []).append(_symbol)
 
 BATCH = "batch_size batch bs"  # every count is for one image
 
 
 def values(config: ViTConfig) -> dict[str, int]:
     """Return the value of each name that can stand for one dimension only."""
-    sizes = terms.dimensions(config)
-    meanings = _meanings()
+    sizes = cost.dimensions(config)
     return dict.fromkeys(BATCH.split(), 1) | {
-        n: sizes[symbols[0]] for n, symbols in meanings.items() if len(symbols) == 1
+        name: sizes[symbols[0]] for name, symbols in MEANINGS.items() if len(symbols) == 1
     }
-
-
-def _meanings() -> dict[str, list[str]]:
-    """Return by name the symbols that it may stand for."""
-    names = {name for listed in MEANINGS.values() for name in listed.split()}
-    return {name: [symbol for symbol, listed in MEANINGS.items() if name in listed.split()] for name in sorted(names)}
 
 
 def check(config: ViTConfig, section: str, rows: list[HandRow]) -> Iterator[Claim]:
     """Check that each name in a formula stands for its own dimension, by the numbers put in its place."""
-    sizes, meanings = terms.dimensions(config), _meanings()
+    sizes, known = cost.dimensions(config), values(config)
     mismatches: dict[tuple[str, int], dict[str, None]] = {}  # the rows in order
     for row in rows:
         trees = [printed.parse(text) for text in row.products]
         for formula, numbers in pairwise(trees):
-            for name, number in [] if _same_factors(formula, numbers, values(config)) else _pairs(formula, numbers):
-                own = [sizes[symbol] for symbol in meanings.get(name.lower(), ())]
+            for name, number in [] if _same_factors(formula, numbers, known) else _pairs(formula, numbers):
+                own = [sizes[symbol] for symbol in MEANINGS.get(name.lower(), ())]
                 if own and number not in own:
                     mismatches.setdefault((name, number), {})[row.name] = None
     for (name, number), where in mismatches.items():
-        symbol = meanings[name.lower()][0]
+        symbol = MEANINGS[name.lower()][0]
         why = f"in {', '.join(where)}: {SYMBOLS[symbol]} is {sizes[symbol]}"
         other = next((text for other, text in SYMBOLS.items() if sizes[other] == number), None)
         if other:

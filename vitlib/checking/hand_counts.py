@@ -8,7 +8,7 @@ from functools import cache
 from vitlib import printed
 from vitlib.checking import dimension_names, row_names
 from vitlib.checking.claims import Claim, Verdict
-from vitlib.checking.counts import judge, size
+from vitlib.checking.counts import judge, simplest_first
 from vitlib.checking.row_names import Rows
 from vitlib.config import ViTConfig
 from vitlib.counting import search, terms
@@ -102,7 +102,7 @@ class Section:
             return tuple(exact[0].counted), Claim(self.name, row.name, row.count.text, Verdict.RIGHT)
         if not named:
             return (), Claim(self.name, row.name, row.count.text, Verdict.UNCHECKED, why=(UNKNOWN,))
-        explanations, target = min((self._explained(row, target, flops) for target in named), key=size)
+        explanations, target = min((self._explained(row, target, flops) for target in named), key=simplest_first)
         layer = self.layer_total
         if (
             layer

@@ -7,7 +7,7 @@ from vitlib.config import ViTConfig, require
 from vitlib.counting import terms
 
 
-def explain(config: ViTConfig, tool: str, reported: Mapping[str, int | None]) -> list[list[str]]:
+def rows(config: ViTConfig, tool: str, reported: Mapping[str, int | None]) -> list[list[str]]:
     """Return rows of a table: what a tool reports, and below it the signed terms that lead there from the exact count.
 
     Args:
@@ -22,19 +22,19 @@ def explain(config: ViTConfig, tool: str, reported: Mapping[str, int | None]) ->
         ValueError: the terms do not add up to what the tool reports.
     """
     network, counts = cost.model(config), (reported["macs"], reported["parameters"])
-    rows = [[f"**{tool}**", *("none" if count is None else f"**{count:,}**" for count in counts)]]
+    table = [[f"**{tool}**", *("none" if count is None else f"**{count:,}**" for count in counts)]]
     for kind in terms.KINDS:
         by_tool = differences(config, kind)
         total = getattr(network, kind) + sum(value for _, value in by_tool.get(tool, ()))
         fits = reported[kind] == (total if tool in by_tool else None)
         require(fits, f"{tool}'s {kind}", reported[kind], f"{total}, the sum of its terms")
         signed = [(text, f"{value:+,}".replace("-", "−")) for text, value in by_tool.get(tool, ())]
-        rows += [[text, value, ""] if kind == "macs" else [text, "", value] for text, value in signed]
-    return rows
+        table += [[text, value, ""] if kind == "macs" else [text, "", value] for text, value in signed]
+    return table
 
 
 def differences(config: ViTConfig, kind: str) -> dict[str, list[tuple[str, int]]]:
     """Return by tool what it does, and by how much its ``macs`` or ``parameters`` of one image differ for that."""
-    values = terms.dimensions(config)
+    values = cost.dimensions(config)
     tools = terms.tools(kind, config.share_norm).items()
     return {tool: [(term.text, term.value(term.changes, values)) for term in parts] for tool, parts in tools}

@@ -83,7 +83,7 @@ class Target:
     @cached_property
     def values(self) -> dict[str, int]:
         """The value of each symbol."""
-        return terms.dimensions(self.config) | ({"L": 1} if self.layer else {})
+        return cost.dimensions(self.config) | ({"L": 1} if self.layer else {})
 
     @cached_property
     def exact(self) -> int:
@@ -152,12 +152,12 @@ class Target:
 
     def factor(self, scale: Scale) -> Fraction:
         """Return by what a count is multiplied."""
-        factor = Fraction(cost.evaluate(scale.factor, terms.dimensions(self.config)))
+        factor = Fraction(cost.evaluate(scale.factor, cost.dimensions(self.config)))
         return 1 / factor if scale.divides else factor
 
     def filled(self, text: str) -> str:
         """Return a text with the symbols in braces replaced by their values."""
-        return text.format_map({name: f"{value:,}" for name, value in terms.dimensions(self.config).items()})
+        return text.format_map({name: f"{value:,}" for name, value in cost.dimensions(self.config).items()})
 
 
 def explain(claim: Number, target: Target) -> list[Explanation]:
@@ -178,15 +178,14 @@ Choice = tuple[Swap | None, tuple[Term, ...], Scale | None]
 
 def _fitting(claim: Number, target: Target, choices: Iterator[Choice]) -> Iterator[Explanation]:
     exact = claim.exact
-    bases: dict[int, tuple[int, dict[int, int]]] = {}
-    factors = {id(scale): target.factor(scale) for scale in target.scales} | {id(None): Fraction(1)}
+    bases: dict[Swap | None, tuple[int, dict[Term, int]]] = {}
+    factors = {scale: target.factor(scale) for scale in target.scales} | {None: Fraction(1)}
     for swap, chosen, scale in choices:
-        key = id(swap)
-        if key not in bases:
+        if swap not in bases:
             values = target.swapped(swap)
-            bases[key] = target.count((), values), {id(t): t.value(target.counted, values) for t in target.terms}
-        base, changes = bases[key]
-        total, factor = base + sum(map(changes.__getitem__, map(id, chosen))), factors[id(scale)]
+            bases[swap] = target.count((), values), {term: term.value(target.counted, values) for term in target.terms}
+        base, changes = bases[swap]
+        total, factor = base + sum(map(changes.__getitem__, chosen)), factors[scale]
         # integers compare many times as fast as fractions
         if claim.fits(total * factor) if exact is None else total * factor.numerator == exact * factor.denominator:
             yield target.explanation(swap, chosen, scale)

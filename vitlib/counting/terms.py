@@ -4,13 +4,13 @@ Each term is written once, as sums of products of the network's dimensions, like
 changes. So it holds for any network, and the reader's browser computes with the same data. What a tool adds and misses
 is read from its source (versions in studies/counting.json), with attention written as ``q @ k``.
 
-Symbols: those of `vitlib.cost`, and K, the width of one head, and G, the patches along a side of the image.
+Symbols: those of `vitlib.cost`.
 """
 
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -29,7 +29,7 @@ EMBEDDINGS = ("Class token", "Positions")
 OUTSIDE = ("Patch projection", *EMBEDDINGS, "Final norm", "Head")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Term:
     """What a count does differently: a text such as ``misses the class token``, and the sum it adds to each row.
 
@@ -56,7 +56,7 @@ class Term:
         return replace(self, text=text, tools=self.tools + other.tools)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Swap:
     """A dimension that is taken for another: a text with the symbols in braces, and sums to take in their place."""
 
@@ -65,7 +65,7 @@ class Swap:
     slip: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scale:
     """A count that is multiplied by a sum of products, or divided by it."""
 
@@ -102,12 +102,6 @@ SCALES = {
     ),
     "parameters": (Scale("counts all {L} encoder layers", (("L",),), slip=False, layer_only=True),),
 }
-
-
-def dimensions(config: ViTConfig) -> dict[str, int]:
-    """Return the value of every symbol."""
-    side = config.image_size // config.patch_size
-    return cost.dimensions(config) | {"K": config.embed_dim // config.num_heads, "G": side}
 
 
 @cache
@@ -147,8 +141,8 @@ def _mac_conventions(counts: dict[str, Sum], written: dict[str, Sum], weights: d
     norm5 = Term("counts 5 for each element of a LayerNorm", elements(NORMS, 5), False, ("fvcore",))
     gelus = {n: Term(f"counts {n} for each element of a GELU", elements(["GELU"], n), False) for n in (1, 2, 5)}
     softmaxes = [Term(f"counts {n} for each element of a softmax", elements(["Softmax"], n), False) for n in (1, 3, 5)]
-    linear = {row: counts[row] for row in LINEAR}
-    once = _difference(linear, lambda s: tuple(tuple(f for f in product if f not in ("N", "M")) for product in s))
+    once = {row: tuple(tuple(f for f in product if f not in ("N", "M")) for product in counts[row]) for row in LINEAR}
+    once = {row: difference(products, counts[row]) for row, products in once.items()}
     weights_once = Term("counts each weight once, not once a token", once, False)
     bias_once = Term("counts each bias once", {row: (weights[row][1],) for row in LINEAR}, False)
     last_norm = {"Final norm": ((4, "N", "D"), (-4, "D"))}
@@ -181,45 +175,32 @@ def _mac_slips(counts: dict[str, Sum]) -> Iterable[Term]:
         yield Term(f"misses {NAMES[row]}", _without(counts, [row]))
     for row in LINEAR:
         if row not in ("Patch projection", "Head"):
-            yield Term(f"multiplies {NAMES[row]} by its weights once, not by each token", _swapped(counts, row, "N", 1))
+            yield Term(f"multiplies {NAMES[row]} by its weights once, not by each token", _swapped("N", 1, counts, row))
     yield Term("counts one of query, key and value, not three", _without(counts, ["Key", "Value"]))
     yield Term("counts two of query, key and value, not three", _without(counts, ["Value"]))
     yield from _matmul_slips(counts)
-    projections = {row: counts[row] for row in PROJECTIONS}
-    yield Term(
-        "counts query, key and value with the full width for each head",
-        _difference(projections, lambda s: _times("H", s)),
-    )
-    yield Term(
-        "counts query, key and value for one head of {H}", _difference(projections, lambda s: _replace(s, "D", "K"))
-    )
-    yield Term("uses the width of a head for the output projection's inputs", _swapped(counts, OUTPUT, "D", "K"))
-    yield Term("counts the output projection as N N D", _swapped(counts, OUTPUT, "D", "N"))
-    yield Term("uses the hidden width for the head's inputs", _swapped(counts, "Head", "D", "F"))
+    yield Term("counts query, key and value with the full width for each head", _multiplied("H", counts, *PROJECTIONS))
+    yield Term("counts query, key and value for one head of {H}", _swapped("D", "K", counts, *PROJECTIONS))
+    yield Term("uses the width of a head for the output projection's inputs", _swapped("D", "K", counts, OUTPUT))
+    yield Term("counts the output projection as N N D", _swapped("D", "N", counts, OUTPUT))
+    yield Term("uses the hidden width for the head's inputs", _swapped("D", "F", counts, "Head"))
     for row in ("MLP, first layer", "MLP, second layer"):
-        yield Term(f"uses the hidden width for both sides of {NAMES[row]}", _swapped(counts, row, "D", "F"))
-        yield Term(f"uses the width of a token for both sides of {NAMES[row]}", _swapped(counts, row, "F", "D"))
-    yield Term("projects the class token like a patch", _swapped(counts, "Patch projection", "M", "N"))
-    yield Term("uses P pixels a patch, not P times P", _swapped(counts, "Patch projection", "P", 1))
-    yield Term("applies the head to every token", _difference({"Head": counts["Head"]}, lambda s: _times("N", s)))
+        yield Term(f"uses the hidden width for both sides of {NAMES[row]}", _swapped("D", "F", counts, row))
+        yield Term(f"uses the width of a token for both sides of {NAMES[row]}", _swapped("F", "D", counts, row))
+    yield Term("projects the class token like a patch", _swapped("M", "N", counts, "Patch projection"))
+    yield Term("uses P pixels a patch, not P times P", _swapped("P", 1, counts, "Patch projection"))
+    yield Term("applies the head to every token", _multiplied("N", counts, "Head"))
 
 
 def _matmul_slips(counts: dict[str, Sum]) -> Iterable[Term]:
     for rows, text in ((MATMULS, "the attention matmuls"), *(((row,), NAMES[row]) for row in MATMULS)):
-        matmuls = {row: counts[row] for row in rows}
-        yield Term(f"counts {text} with the full width for each head", _difference(matmuls, lambda s: _times("H", s)))
-        yield Term(f"counts {text} for one head of {{H}}", _difference(matmuls, lambda s: _replace(s, "D", "K")))
-        yield Term(
-            f"counts {text} like a linear layer, N D D instead of N N D",
-            _difference(matmuls, lambda s: _replace(s, "N", "D")),
-        )
-        yield Term(
-            f"counts {text} without the width, N N instead of N N D",
-            _difference(matmuls, lambda s: _replace(s, "D", 1)),
-        )
-        yield Term(f"counts {text} twice", matmuls)
-        yield Term(f"uses {{M}} tokens for one side of {text}", _difference(matmuls, lambda s: _replace(s, "N", "M")))
-        yield Term(f"counts {text} as N N N instead of N N D", _difference(matmuls, lambda s: _replace(s, "D", "N")))
+        yield Term(f"counts {text} with the full width for each head", _multiplied("H", counts, *rows))
+        yield Term(f"counts {text} for one head of {{H}}", _swapped("D", "K", counts, *rows))
+        yield Term(f"counts {text} like a linear layer, N D D instead of N N D", _swapped("N", "D", counts, *rows))
+        yield Term(f"counts {text} without the width, N N instead of N N D", _swapped("D", 1, counts, *rows))
+        yield Term(f"counts {text} twice", {row: counts[row] for row in rows})
+        yield Term(f"uses {{M}} tokens for one side of {text}", _swapped("N", "M", counts, *rows))
+        yield Term(f"counts {text} as N N N instead of N N D", _swapped("D", "N", counts, *rows))
 
 
 # ---- parameters ----------------------------------------------------------------------------------------------------
@@ -240,9 +221,9 @@ def _parameter_conventions(counts: dict[str, Sum], share_norm: bool) -> Iterable
 
 
 def _parameter_slips(counts: dict[str, Sum]) -> Iterable[Term]:
-    for row in (*LINEAR, *NORMS, *EMBEDDINGS):
-        if counts[row]:
-            yield Term(f"misses {NAMES[row]}", _without(counts, [row]))
+    norms = tuple(row for row in NORMS if counts[row])
+    for row in (*LINEAR, *norms, *EMBEDDINGS):
+        yield Term(f"misses {NAMES[row]}", _without(counts, [row]))
     yield from _bias_slips(counts)
     yield Term("counts one of query, key and value, not three", _without(counts, ["Key", "Value"]))
     one_bias = {row: add(_times(-1, (counts[row][1],))) for row in ("Key", "Value")}
@@ -253,24 +234,19 @@ def _parameter_slips(counts: dict[str, Sum]) -> Iterable[Term]:
     for rows, text in (
         *(((row,), NAMES[row]) for row in (OUTPUT, "MLP, first layer", "MLP, second layer", "Head")),
         (PROJECTIONS, "query, key and value"),
-        (NORMS, "each LayerNorm"),
+        (norms, "each LayerNorm"),
     ):
-        counted = {row: counts[row] for row in rows if counts[row]}
-        yield Term(f"counts the parameters of {text} for each token", _difference(counted, lambda s: _times("N", s)))
+        yield Term(f"counts the parameters of {text} for each token", _multiplied("N", counts, *rows))
     yield from _embedding_slips(counts)
-    yield Term(
-        "counts query, key and value with the full width for each head",
-        _difference({row: counts[row] for row in PROJECTIONS}, lambda s: _times("H", s)),
-    )
-    norms = tuple(row for row in NORMS if counts[row])
+    yield Term("counts query, key and value with the full width for each head", _multiplied("H", counts, *PROJECTIONS))
     for rows, text in ((norms, "each LayerNorm"), *(((row,), NAMES[row]) for row in norms)):
         half = {row: tuple((-1, *(f for f in product if f != 2)) for product in counts[row]) for row in rows}
         yield Term(f"counts scale or shift of {text}, not both", half)
     for row in ("MLP, first layer", "MLP, second layer"):
-        yield Term(f"uses the width of a token for the hidden width of {NAMES[row]}", _swapped(counts, row, "F", "D"))
+        yield Term(f"uses the width of a token for the hidden width of {NAMES[row]}", _swapped("F", "D", counts, row))
     yield Term("misses the position of the class token", {"Positions": ((-1, "D"),)})
     yield Term("counts one position too many", {"Positions": (("D",),)})
-    yield Term("uses P pixels a patch, not P times P", _swapped(counts, "Patch projection", "P", 1))
+    yield Term("uses P pixels a patch, not P times P", _swapped("P", 1, counts, "Patch projection"))
 
 
 def _bias_slips(counts: dict[str, Sum]) -> Iterable[Term]:
@@ -294,19 +270,14 @@ def _bias_slips(counts: dict[str, Sum]) -> Iterable[Term]:
 
 def _embedding_slips(counts: dict[str, Sum]) -> Iterable[Term]:
     """Yield slips in the parameters outside of the encoder layers."""
-    patch_weights, head_weights = ({row: (counts[row][0],)} for row in ("Patch projection", "Head"))
-    each_patch = _difference(patch_weights, lambda s: _times("M", s))
+    weights = {row: (counts[row][0],) for row in ("Patch projection", "Head")}
+    each_patch = _multiplied("M", weights, "Patch projection")
     yield Term("counts the weights of the patch projection for each patch", each_patch)
-    each_token = _difference(head_weights, lambda s: _times("N", s))
-    yield Term("counts the weights of the classification head for each token", each_token)
-    patch = {"Patch projection": counts["Patch projection"]}
-    yield Term("counts the patch projection for each patch", _difference(patch, lambda s: _times("M", s)))
+    yield Term("counts the weights of the classification head for each token", _multiplied("N", weights, "Head"))
+    yield Term("counts the patch projection for each patch", _multiplied("M", counts, "Patch projection"))
     yield Term("counts one position, not {N}", {"Positions": (("D",), (-1, "N", "D"))})
     yield Term("counts the bias of the patch projection for each patch", {"Patch projection": (("M", "D"), (-1, "D"))})
-    yield Term(
-        "uses one number a position, not the width",
-        _difference({"Positions": counts["Positions"]}, lambda s: _replace(s, "D", 1)),
-    )
+    yield Term("uses one number a position, not the width", _swapped("D", 1, counts, "Positions"))
     yield Term("uses one number for the class token, not the width", {"Class token": ((1,), (-1, "D"))})
 
 
@@ -373,14 +344,14 @@ def _replace(products: Sum, old: str, new: str | int) -> Sum:
     return tuple(map(replaced, products))
 
 
-def _difference(rows: Mapping[str, Sum], change: Callable[[Sum], Sum]) -> dict[str, Sum]:
-    """Return by row what a change of its sum adds to it."""
-    return {row: difference(change(products), products) for row, products in rows.items()}
+def _swapped(old: str, new: str | int, counts: Mapping[str, Sum], *rows: str) -> dict[str, Sum]:
+    """Return what `new` in the place of one `old` adds to some rows."""
+    return {row: difference(_replace(counts[row], old, new), counts[row]) for row in rows}
 
 
-def _swapped(counts: Mapping[str, Sum], row: str, old: str, new: str | int) -> dict[str, Sum]:
-    """Return what `new` in the place of one `old` adds to a row."""
-    return _difference({row: counts[row]}, lambda products: _replace(products, old, new))
+def _multiplied(factor: str, counts: Mapping[str, Sum], *rows: str) -> dict[str, Sum]:
+    """Return what a factor adds to some rows."""
+    return {row: difference(_times(factor, counts[row]), counts[row]) for row in rows}
 
 
 def _without(counts: Mapping[str, Sum], rows: Iterable[str]) -> dict[str, Sum]:

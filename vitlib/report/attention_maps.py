@@ -97,12 +97,7 @@ def blank(images: Tensor, order: Tensor, count: int, patch_size: int) -> Tensor:
         order: int64 (B, R R), the indices of each image's patches.
         count: 0 to R R.
         patch_size: in pixels.
-
-    Raises:
-        ValueError: `count` is negative or larger than the number of patches.
     """
-    if not 0 <= count <= order.shape[1]:
-        raise ValueError(f"count is {count}, but must be 0 to {order.shape[1]}, the number of patches.")
     patches = patchify(images.unsqueeze(1), patch_size).clone()
     patches[torch.arange(len(images))[:, None], order[:, :count]] = 0
     return unpatchify(patches, patch_size, channels=1).squeeze(1)
@@ -126,7 +121,7 @@ def deletion(model: ViT, images: Tensor, labels: Tensor, order: Tensor, counts: 
     return torch.stack(answers) == labels
 
 
-def compare(first: Tensor, second: Tensor) -> float:
+def mcnemar(first: Tensor, second: Tensor) -> float:
     """Return the p value of McNemar's (1947) exact test that two conditions give equally many right answers.
 
     Args:

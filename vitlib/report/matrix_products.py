@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from vitlib.config import require
 from vitlib.report.output import Output, to_csv
 
 WIDTH = 326  # pixels of a picture, which a phone has
@@ -25,9 +24,6 @@ class MatrixProduct:
         sizes: the value of each symbol.
         sheets: how many left matrices, right matrices and products there are, as numbers or symbols.
         labels: what the reader calls one product and all of them; the second is shown only where there are several.
-
-    Raises:
-        ValueError: a symbol has no value.
     """
 
     names: tuple[str, str, str]
@@ -35,10 +31,6 @@ class MatrixProduct:
     sizes: Mapping[str, int]
     sheets: tuple[int | str, int | str, int | str] = (1, 1, 1)
     labels: tuple[str, ...] = ("",)
-
-    def __post_init__(self) -> None:
-        for symbol in self.shape:
-            require(symbol in self.sizes, "symbol", symbol, f"one of {', '.join(self.sizes)}")
 
     @property
     def sizes_of_sides(self) -> tuple[int, ...]:

@@ -31,14 +31,9 @@ class Summary:
         return statistics.stdev(self.values) if self.n > 1 else math.nan
 
     @property
-    def error(self) -> float:
-        """The standard error of the mean; NaN for a single run."""
-        return self.deviation / math.sqrt(self.n)
-
-    @property
     def margin(self) -> float:
         """Half the width of the mean's 95 % confidence interval (Student's t); NaN for a single run."""
-        return float(stats.t.ppf(0.975, self.n - 1)) * self.error
+        return float(stats.t.ppf(0.975, self.n - 1)) * self.deviation / math.sqrt(self.n)
 
     @property
     def low(self) -> float:

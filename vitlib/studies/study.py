@@ -19,11 +19,11 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from vitlib import paths, runs
-from vitlib.config import TeacherConfig, TrainConfig, require
+from vitlib.config import Seed, TeacherConfig, TrainConfig, require
 from vitlib.studies import recipes, tables
 from vitlib.training import distillation, views
 from vitlib.training.checkpoint import epochs_kept
-from vitlib.training.loop import train, train_seeds
+from vitlib.training.loop import train_seeds
 from vitlib.yaml_file import read_yaml
 
 FOLDER = paths.ROOT / "studies"
@@ -41,7 +41,7 @@ def _seeds(value: Any) -> list[Any]:  # noqa: ANN401
     return [*seeds]
 
 
-Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], BeforeValidator(_seeds)]
+Seeds = Annotated[list[Seed], BeforeValidator(_seeds)]
 
 
 def _name(value: object) -> object:
@@ -244,9 +244,7 @@ class Study:
             if job.config.teacher in self.teachers and self._unlisted(job):
                 distillation.make(job.config.teacher, self.teachers[job.config.teacher], job.config)
             config, seeds, folder = self.with_made_teacher(job.config), self._unlisted(job), self.folder(job.config)
-            if len(seeds) == 1:
-                train(replace(config, seed=seeds[0]), folder / f"seed-{seeds[0]}", test=self.test)
-            elif seeds:
+            if seeds:
                 train_seeds(config, seeds, folder, test=self.test)
 
     def state(self, jobs: Iterable[Job]) -> State:

@@ -118,6 +118,7 @@ class Engine:
         self.record_steps = device.type == "cuda"
         self._graph: torch.cuda.CUDAGraph | None = None
 
+    @torch.no_grad()
     def begin(self, seeds: Sequence[int]) -> None:
         """Draw each seed's initial weights, and reset the optimizers."""
         networks = []
@@ -125,7 +126,9 @@ class Engine:
             torch.manual_seed(seed)
             networks.append(self._make_network())
         self.seeds = list(seeds)
-        self._set_weights([dict(network.named_parameters()) for network in networks])
+        for p, *initial in zip(self.parameters, *(network.parameters() for network in networks), strict=True):
+            p.copy_(torch.stack(initial) if self.batched else initial[0])
+        self._round_weights()
         for optimizer in self.optimizers:
             for state in optimizer.state.values():
                 for tensor in state.values():
@@ -336,13 +339,6 @@ class Engine:
                         optimizer.state[p].setdefault(name.removeprefix(prefix), empty)
                 tensors |= {f"{prefix}{key}": value for key, value in optimizer.state[p].items()}
         return tensors
-
-    @torch.no_grad()
-    def _set_weights(self, weights: Sequence[dict[str, Tensor]]) -> None:
-        """Copy each seed's initial weights into the networks."""
-        for name, p in self.weights.named_parameters():
-            p.copy_(torch.stack([of_seed[name] for of_seed in weights]) if self.batched else weights[0][name])
-        self._round_weights()
 
 
 def _attention(device: torch.device) -> Attention:

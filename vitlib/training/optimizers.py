@@ -8,7 +8,7 @@ Axes: M matrices of one shape, S seeds, R rows, C columns.
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -74,19 +74,18 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     by a factor of at most 3.5 a step.
 
     Args:
-        matrices: (M, R, C), or with further axes before, float.
+        matrices: (M, R, C), R at most C, or with further axes before, float.
 
     Returns:
         The same shape and type.
     """
     a, b, c = COEFFICIENTS
-    tall = matrices.shape[-2] > matrices.shape[-1]
-    x = (matrices.mT if tall else matrices).flatten(end_dim=-3)
+    x = matrices.flatten(end_dim=-3)
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
     for _ in range(STEPS):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)  # a X + (b G + c G²) X
-    return (x.mT if tall else x).view(matrices.shape)
+    return x.view(matrices.shape)
 
 
 def orthogonalise_all(matrices: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
@@ -116,9 +115,6 @@ class Muon(torch.optim.Optimizer):
     Attributes:
         dtype: in which matrices are orthogonalised.
         update: takes a step of one parameter group; a compiled function can replace it.
-
-    Raises:
-        ValueError: a parameter is not a matrix.
     """
 
     def __init__(
@@ -126,16 +122,10 @@ class Muon(torch.optim.Optimizer):
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         self.dtype, self.update = torch.float32, muon_update
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.ndim < 2:
-                    raise ValueError(f"a parameter has shape {tuple(p.shape)}, but Muon takes matrices only.")
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+    def step(self) -> None:  # type: ignore[override]
         """Update every matrix that has a gradient."""
-        if closure is not None:
-            raise ValueError("closure is given, but Muon takes none.")
         for group in self.param_groups:
             matrices = [p for p in group["params"] if p.grad is not None]
             for p in matrices:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
@@ -52,6 +53,12 @@ def device_name(device: torch.device) -> str:
     lines = cpu_info.read_text(encoding="utf-8").splitlines() if cpu_info.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
+def short_name(device: str) -> str:
+    """Return the short name of a GPU, such as ``h100``, by which benchmark results are named, from its full one."""
+    short = re.search(r"\b[A-Z]{1,2}\d{1,3}\b", device)
+    return (short[0] if short else re.sub(r"\W+", "-", device)).lower()
 
 
 def _git(*arguments: str) -> str:
