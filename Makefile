@@ -119,16 +119,9 @@ test-faults: data
 verify: data
 	@$(python) tools/verify.py
 
-# known vulnerabilities of the pinned packages, and the bill of materials (CycloneDX), in a separate environment
-build/audit/installed: requirements-audit.txt
-	@python3 -m venv --clear build/audit
-	@build/audit/bin/python -I tools/install.py $<
-	@touch $@
-
-audit: build/audit/installed
-	@build/audit/bin/python -m cyclonedx_py requirements requirements.txt --of JSON -o build/sbom.json
-	@echo "The bill of materials: build/sbom.json"
-	@build/audit/bin/python -m pip_audit --strict --disable-pip --require-hashes -r requirements.txt || { \
+# known vulnerabilities of the pinned packages
+audit: .venv/installed
+	@uv tool run pip-audit==2.10.1 --strict --disable-pip --require-hashes -r requirements.txt || { \
 		echo "A package has known vulnerabilities, or their database does not answer: see pip-audit's output above." >&2; exit 1; }
 
 # ---- studies: recipes over seeds as jobs (docs/studies.md) ----------------------------------------------------------

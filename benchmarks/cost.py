@@ -1,9 +1,9 @@
 """Time each operation of an encoder layer.
 
-    python benchmarks/cost.py [--smoke]
+    python benchmarks/cost.py
 
 Writes benchmarks/results/cost.json, the seconds of every round: each operation alone (forward, float32, CPU). Rounds
-are interleaved; compare only numbers of one run. `--smoke` runs small sizes and writes to build/benchmark-smoke.
+are interleaved; compare only numbers of one run.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from vitlib import ViT, ViTConfig, paths, runs
 from vitlib.training import provenance
 
+BATCH = 128
 CPU = torch.device("cpu")
 
 
@@ -50,28 +51,23 @@ def operations(config: ViTConfig, batch: int) -> dict[str, Callable[[], torch.Te
 
 def main() -> None:
     """Measure, write the result, and print the shares."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--smoke", action="store_true", help="run small sizes, in seconds")
-    smoke = parser.parse_args().smoke
-    rounds, batch = (1, 2) if smoke else (31, 128)
-
-    layer = operations(ViTConfig(), batch)
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    layer = operations(ViTConfig(), BATCH)
     with torch.inference_mode():
         cases = {name: partial(measure.seconds, function, CPU) for name, function in layer.items()}
-        seconds = measure.interleave(cases, rounds, warmup=3)
+        seconds = measure.interleave(cases, rounds=31, warmup=3)
     result = {
-        "batch": batch,
+        "batch": BATCH,
         "seconds": seconds,
         "environment": provenance.environment(CPU) | {"data_sha256": None},  # no data set is involved
     }
-    folder = paths.ROOT / ("build/benchmark-smoke" if smoke else "benchmarks/results")
-    folder.mkdir(parents=True, exist_ok=True)
-    runs.write_json(folder / "cost.json", result)
+    path = paths.ROOT / "benchmarks" / "results" / "cost.json"
+    runs.write_json(path, result)
     median = {name: statistics.median(values) for name, values in seconds.items()}
     whole = sum(median[name] for name in layer)
     for name in layer:
         print(f"{name:20s} {100 * median[name] / whole:5.1f} % of the layer's time")
-    print(f"Wrote {paths.relative(folder / 'cost.json')}.")
+    print(f"Wrote {paths.relative(path)}.")
 
 
 if __name__ == "__main__":

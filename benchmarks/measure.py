@@ -1,7 +1,6 @@
 """Interleaved timing: every case runs in every round, so a slow moment of the machine hits all of them."""
 
 import math
-import re
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,12 +11,6 @@ import torch
 from tqdm import tqdm
 
 RESULTS = Path(__file__).resolve().parent / "results"
-
-
-def short_name(device: str) -> str:
-    """Return the short name of a GPU, such as ``h100``, by which results are named, from its full one."""
-    short = re.search(r"\b[A-Z]{1,2}\d{1,3}\b", device)
-    return (short[0] if short else re.sub(r"\W+", "-", device)).lower()
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:

@@ -432,7 +432,7 @@ def run(device: torch.device, effort: str, sections: list[str], folder: Path) ->
 
 def short_name(device: torch.device) -> str:
     """Return ``cpu`` or a GPU's short name, such as ``h100``."""
-    return "cpu" if device.type == "cpu" else measure.short_name(torch.cuda.get_device_name(device))
+    return "cpu" if device.type == "cpu" else provenance.short_name(torch.cuda.get_device_name(device))
 
 
 def main() -> None:

@@ -14,7 +14,6 @@ from papermill import inspect_notebook
 from report import cell_tags as tags
 from report import read_page as read
 from report import source_of as text
-from verify import glued
 
 from tests.conftest import call
 from vitlib import TrainConfig, load_run, paths
@@ -23,6 +22,18 @@ from vitlib.studies import study
 
 SOURCES = sorted((paths.ROOT / "notebooks").glob("*.ipynb"))
 each_page = pytest.mark.parametrize("name", [source.name for source in SOURCES])
+
+
+def glued(page):
+    """Return the glued values of a page by key, as they are stored."""
+    values = {}
+    for cell in page["cells"]:
+        for output in cell.get("outputs", []):
+            name = output.get("metadata", {}).get("scrapbook", {}).get("name")
+            if name:
+                stored = next(value for kind, value in output["data"].items() if kind.endswith("text/plain"))
+                values[name] = "".join(stored).strip("'")
+    return values
 
 
 def code_cells(page):

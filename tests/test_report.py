@@ -10,7 +10,6 @@ import pytest
 import report
 from command import UserError
 
-from tests.book import Site, build, copy_of_the_book
 from tests.conftest import call
 from vitlib import TrainConfig, ViTConfig, load_run, paths
 from vitlib.studies import recipes
@@ -132,17 +131,3 @@ def test_papermill_refuses_an_unknown_parameter_and_writes_nothing(tmp_path, mor
     assert status == 1
     assert "parameter is 'x', but must be one of example" in output
     assert not any(tmp_path.iterdir())
-
-
-def test_pages_have_launch_buttons_only_if_the_settings_name_a_repository(tmp_path, pages):
-    assert not any(page.select("a[href*='mybinder'], a[href*='github.com']") for page in pages.values())
-    book = copy_of_the_book(tmp_path)
-    settings = (book / "_config.yml").read_text(encoding="utf-8")
-    (book / "_config.yml").unlink()
-    (book / "_config.yml").write_text(
-        settings.replace('url: ""', "url: https://github.com/owner/name"), encoding="utf-8"
-    )
-    assert build(book, tmp_path).returncode == 0
-    page = Site(tmp_path / "_build" / "html")["01_model.html"]
-    assert page.select("a[href^='https://mybinder.org/v2/gh/owner/name/main?urlpath=lab']")
-    assert page.select("a[href='https://github.com/owner/name/blob/main/notebooks/01_model.ipynb']")

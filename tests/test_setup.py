@@ -9,7 +9,6 @@ from pathlib import Path
 import install
 import pytest
 
-from tests.conftest import git
 from vitlib import paths
 
 SCRIPTS = ("Makefile", "tools/setup.sh", "tools/install.py", "requirements.txt", "pyproject.toml", "profiles")
@@ -175,17 +174,6 @@ def test_the_readers_settings_of_python_and_its_libraries_do_not_reach_what_make
     _, output = call("make", "-f", "show.mk", "show", cwd=project, **dict.fromkeys(unwanted, "/nowhere"))
     assert not {line.partition("=")[0] for line in output.splitlines()} & {*unwanted}
     assert "\nPYTHONUTF8=1\n" in output
-
-
-def test_a_checkout_with_the_line_ends_of_windows_has_those_of_unix(tmp_path):
-    for name in (".gitattributes", "tools/setup.sh", "Makefile", "runs/report/metrics.json"):
-        (tmp_path / "a" / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(paths.ROOT / name, tmp_path / "a" / name)
-    a = tmp_path / "a"
-    for folder, *command in ((a, "init"), (a, "add", "."), (a, "commit", "-m", "all"), (tmp_path, "clone", "a", "b")):
-        git(folder, "-c", "core.autocrlf=true", *command)
-    for path in (tmp_path / "b").rglob("*.*"):
-        assert not path.is_file() or ".git/" in str(path) or b"\r\n" not in path.read_bytes(), path
 
 
 @pytest.mark.parametrize("name", ["out.ipynb", "runs/vit-c9b933b45301/config.json"])

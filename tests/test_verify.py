@@ -31,7 +31,6 @@ def published(tmp_path_factory):
     for file in ("studies/recipe.yaml", TABLE):
         shutil.copy(paths.ROOT / file, root / file)
     (root / "profiles/mine.yaml").write_text("page: {n: 2}\n", encoding="utf-8")
-    (root / "book/prose.md").write_text("The loss is {glue:text}`page.ipynb::loss:.2f`.\n", encoding="utf-8")
     (root / ".hidden.json").write_text("1", encoding="utf-8")
     cell, tagged = nbformat.v4.new_code_cell, {"tags": ["parameters"]}
     notebook = nbformat.v4.new_notebook(cells=[cell("n: int = 1", metadata=tagged), cell(CODE)])
@@ -81,7 +80,6 @@ def test_what_the_tools_publish_passes_and_its_pages_record_just_the_data_files_
         (TABLE, ",0,543da7abb83f", ",1,543da7abb83f", "'epochs=3', seed 1, digest 543da7abb83f"),
         (TABLE, "epochs=3,0", "epochs=2,0", "'epochs=2', seed 0, digest 543da7abb83f"),
         ("runs/report/config.json", '"epochs": 1', '"epochs": 2', "runs/report/config.json has SHA-256"),
-        ("book/prose.md", "::loss", "::lost", "book/prose.md quotes lost of page.ipynb, which does not glue it."),
     ],
 )
 def test_a_change_is_found(project, file, old, new, sentence):

@@ -11,7 +11,6 @@ build/full/runs/, and the pages that read what changed are executed into build/f
 import argparse
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,9 +24,7 @@ from vitlib import paths, runs
 from vitlib.data import DataError
 from vitlib.studies import study as studies
 from vitlib.studies import tables
-
-sys.path.insert(0, str(paths.ROOT / "benchmarks"))
-import measure
+from vitlib.training import provenance
 
 STAGE = paths.ROOT / "build" / "adopting"  # while it is checked
 READY = paths.ROOT / "build" / "adopted"  # once all of it is right: files that only have to be moved to their place
@@ -49,7 +46,7 @@ def check_machine(packed: pack.Pack) -> None:
             machine = Path(name).stem.removeprefix("speed-").rpartition("-")[0]
             with runs.reading(Path(name), "measure again."):
                 environment = json.loads(content)["environment"]
-                wanted = "cpu" if environment["device_kind"] == "cpu" else measure.short_name(first.device)
+                wanted = "cpu" if environment["device_kind"] == "cpu" else provenance.short_name(first.device)
             if (environment["device"], machine) != (first.device, wanted):
                 raise UserError(
                     f"{name} was measured on {environment['device']}, but the pack was made on {first.device}."

@@ -39,6 +39,7 @@ from vitlib.studies.study import Job, Study
 from vitlib.training import provenance
 
 STUDIES = ("path", "best")  # in this order, those that have a file
+GPU_TESTS = ("tests/test_attention_kernel.py", "tests/test_gpu.py")  # others import packages that the machine may lack
 SECTIONS = ("time", "batches", "seeds", "throughput", "profile")  # of the benchmark; what compiles longest starts first
 TEST_SECONDS, PAGE_SECONDS, BENCHMARK_SECONDS = 90, 90, 120  # at most; tests and page run side by side
 RESERVE = 10  # seconds at the end, to stop and to pack
@@ -187,12 +188,6 @@ def _prepare() -> None:
 # ---- the parts -----------------------------------------------------------------------------------------------------
 
 
-def files_with_gpu_tests() -> list[Path]:
-    """Return the files whose tests need a GPU; the others import packages that a GPU machine may lack."""
-    tests = sorted((paths.ROOT / "tests").glob("test_*.py"))
-    return [path for path in tests if "NEEDS_GPU" in path.read_text(encoding="utf-8")]
-
-
 def tests_and_page(session: Session) -> None:
     """Run the tests that need a GPU, while the published run's settings train through papermill."""
     run, page = session.work / "runs" / "report", None
@@ -205,7 +200,7 @@ def tests_and_page(session: Session) -> None:
         page = Process(session, "page", command, REPORT_HOME=str(session.work))
     if session.about.parts.get("tests", "").split(",")[0] != "done":
         command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu"]
-        tests = [Process(session, path.stem, [*command, str(path)]) for path in files_with_gpu_tests()]
+        tests = [Process(session, Path(path).stem, [*command, path]) for path in GPU_TESTS]
         end = time.monotonic() + min(session.patience * TEST_SECONDS, session.left)
         outcomes = {test.wait(end - time.monotonic())[0] for test in tests}
         worst = next(outcome for outcome in ("failed", "stopped", "done") if outcome in outcomes)

@@ -2,7 +2,6 @@
 
 import argparse
 import math
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,25 +14,12 @@ from vitlib import data, load_run, paths, runs
 from vitlib.evaluate import evaluate
 from vitlib.studies import study, tables
 
-GLUED = re.compile(r"\{glue:text\}`(?:([\w.]+)::)?(\w+)(?::[^`]*)?`")
 NOT_PROVEN = """
 Not proven here: that the code on the pages prints these numbers (make test executes it again), and that the training,
 the studies and the benchmarks took place as their files say (only repeating them can show that)."""
 
 Pages = dict[str, dict[str, Any]]
 Fail = Callable[[str], None]  # takes the sentence of one failure
-
-
-def glued(page: dict[str, Any]) -> dict[str, str]:
-    """Return the glued values of a page by key, as they are stored."""
-    values = {}
-    for cell in page["cells"]:
-        for output in cell.get("outputs", []):
-            name = output.get("metadata", {}).get("scrapbook", {}).get("name")
-            if name:
-                stored = next(value for kind, value in output["data"].items() if kind.endswith("text/plain"))
-                values[name] = "".join(stored).strip("'")
-    return values
 
 
 def check_pages(pages: Pages, fail: Fail) -> str:
@@ -97,18 +83,6 @@ def check_studies(pages: Pages, fail: Fail) -> str:
     return f"{rows} rows of {len(files)} tables are runs that their study files ask for"
 
 
-def check_quotes(pages: Pages, fail: Fail) -> str:
-    """Check that each number that a page quotes is glued by the page that it names."""
-    keys, quotes = {name: glued(page) for name, page in pages.items()}, 0
-    for path in sorted((paths.ROOT / "book").glob("*.*")):
-        quoted = {*GLUED.findall(path.read_text(encoding="utf-8"))} if path.suffix in (".md", ".ipynb") else set()
-        for page, key in sorted(quoted):
-            if key not in keys.get(page.removesuffix(".ipynb") or path.stem, {}):
-                fail(f"{paths.relative(path)} quotes {key} of {page or path.name}, which does not glue it.")
-        quotes += len(quoted)
-    return f"{quotes} quoted numbers are glued by the pages that they name"
-
-
 def check_data(pages: Pages, fail: Fail) -> str:
     """Check the checksums of Fashion-MNIST."""
     for split in ("train", "test"):
@@ -120,7 +94,7 @@ def verify() -> list[str]:
     """Print a line for each check; return a sentence for each failure."""
     pages = {path.stem: report.read_page(path) for path in sorted((paths.ROOT / "book").glob("*.ipynb"))}
     failures: list[str] = []
-    for check in (check_pages, check_inputs, check_run, check_studies, check_quotes, check_data):
+    for check in (check_pages, check_inputs, check_run, check_studies, check_data):
         before, checked = len(failures), ""
         try:
             checked = check(pages, failures.append)

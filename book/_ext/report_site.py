@@ -95,7 +95,7 @@ def to_mathml(latex: str, display: str) -> str:
     Raises:
         ValueError: The converter does not know a command or an environment.
     """
-    converted = convert(latex.strip().replace("{aligned}", "{split}"), display=display)
+    converted = convert(latex.strip(), display=display)
     # the converter copies what it does not know
     if "\\" in converted or re.search(r">(&|&amp;|&#x00026;)<", converted):
         raise ValueError(f"cannot be converted to MathML: {latex.strip()}")
@@ -105,8 +105,6 @@ def to_mathml(latex: str, display: str) -> str:
 def convert_node(translator: HTML5Translator, node: nodes.Element, display: str) -> str:
     """Return the MathML of a node; log a warning and return its LaTeX when the conversion fails."""
     latex = node.astext()
-    if display == "block" and r"\\" in latex and r"\begin" not in latex:
-        latex = rf"\begin{{split}}{latex}\end{{split}}"
     try:
         return to_mathml(latex, display)
     except Exception as error:
@@ -273,7 +271,7 @@ def write_source(notebook: dict[str, Any], path: Path) -> None:
     path.write_text(json.dumps(source, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def add_downloads(page: BeautifulSoup, name: str, folder: Path, theme: dict[str, Any]) -> None:
+def add_downloads(page: BeautifulSoup, name: str, folder: Path) -> None:
     """Link the page of a notebook to the notebook and to its numbers."""
     executed, source = f"_sources/{name}.ipynb", f"_sources/notebooks/{name}.ipynb"
     numbers, bundle = f"_numbers/{name}", f"{name}-numbers.zip"
@@ -286,15 +284,11 @@ def add_downloads(page: BeautifulSoup, name: str, folder: Path, theme: dict[str,
         label = f"Data of {find(caption, '.caption-number').get_text(strip=True)}, as CSV"
         link = f'<a href="{numbers}/{figure}.csv" download aria-label="{html.escape(label)}">Data</a>'
         append_html(find(caption, ".caption-text"), f' <span class="numbers">{link}</span>')
-    repository = ""
-    if theme.get("repository_url"):
-        address = f"{theme['repository_url']}/blob/{theme.get('repository_branch') or 'main'}/notebooks/{name}.ipynb"
-        repository = f'; read <a href="{html.escape(address)}">its source in the repository</a>'
     append_html(
         find(page, "article.bd-article"),
         f'<p class="page-notebook">This page is a notebook. Download it <a href="{executed}" download>with its '
         f'results</a>, <a href="{source}" download>without them, to run it</a>, or <a href="{numbers}/{bundle}" '
-        f"download>the numbers of its figures and tables</a>{repository}.</p>",
+        f"download>the numbers of its figures and tables</a>.</p>",
     )
 
 
@@ -370,7 +364,7 @@ def edit_pages(app: Sphinx, exception: Exception | None) -> None:
     """Edit the pages that Sphinx wrote in this build, and write the files that depend on all pages."""
     if exception or app.builder.name != "html":
         return
-    folder, theme = Path(app.outdir), app.config.html_theme_options
+    folder = Path(app.outdir)
     static = folder / "_static"
     pages = {
         path.name: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
@@ -387,7 +381,7 @@ def edit_pages(app: Sphinx, exception: Exception | None) -> None:
         fix_percent_signs(page)
         speed_up(page, folder)
         add_description(page, f"{app.config.html_title}: {stem}")
-        add_downloads(page, stem, folder, theme)
+        add_downloads(page, stem, folder)
     write_search_texts(pages, static / "search-texts.js")
     remove_unused_files(static)
     write_math_font(pages.values(), static / "mathematics.woff")
@@ -397,18 +391,8 @@ def edit_pages(app: Sphinx, exception: Exception | None) -> None:
         (folder / name).write_text(str(page), encoding="utf-8")
 
 
-def hide_repository_links(app: Sphinx) -> None:
-    """Remove the launch buttons and jupyter-book's default repository when _config.yml names none."""
-    theme = app.config.html_theme_options
-    if "executablebooks/jupyter-book" in theme.get("repository_url", ""):
-        theme["repository_url"] = ""
-    if not theme.get("repository_url"):
-        theme["launch_buttons"] = {}
-
-
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the extension."""
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
-    app.connect("builder-inited", hide_repository_links, priority=100)
     app.connect("build-finished", edit_pages, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

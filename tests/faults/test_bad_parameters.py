@@ -97,10 +97,6 @@ def test_a_bad_or_damaged_profile_is_refused_by_its_name(project):
 
 
 # notebook, parameter, value and the sentence of plain papermill; before the notebook runs, or from its cells
-UNKNOWN = [
-    ("01_model", "num_head", "4", "parameter is 'num_head', but must be one of example"),
-    ("03_per_class", "import os;x", "4", "parameter is 'import os;x', but must be one of "),
-]
 WRONG = [
     ("02_training", "epochs", f"{10**30}", f"epochs is {10**30}, but must be "),
     ("01_model", "example", "60000", "example is 60000, but must be "),
@@ -126,10 +122,9 @@ def test_papermill_names_every_bad_parameter_and_no_text_becomes_markup_or_a_pat
         status, output = trial.call(command, REPORT_HOME=str(tmp_path / "home"))
         assert status != 0, case
         assert sentence in output.strip().splitlines()[-1], output
-        assert case not in UNKNOWN or not ("Traceback" in output or out.exists())
 
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(try_it, UNKNOWN + WRONG + texts))  # raises what a case raises
+        list(pool.map(try_it, WRONG + texts))  # raises what a case raises
     assert [path.name for path in (tmp_path / "home").rglob("*")] == ["runs", "report"]
 
 
