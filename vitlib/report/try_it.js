@@ -18,8 +18,20 @@ const element = (tag, attributes = {}, ...children) => {
 
 // ---- the network ---------------------------------------------------------------------------------------------------
 
-const bytes = (base64) => Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-const part = (name) => bytes(find(`[data-part=${name}]`).textContent);
+// Four bytes for five letters of base 85 (RFC 1924, with a comma for the <).
+const LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;,=>?@^_`{|}~";
+const digits = new Uint8Array(128);
+[...LETTERS].forEach((letter, digit) => (digits[letter.charCodeAt(0)] = digit));
+const part = (name) => {
+  const text = find(`[data-part=${name}]`).textContent;
+  const made = new DataView(new ArrayBuffer((text.length / 5) * 4));
+  for (let i = 0, at = 0; i < text.length; i += 5, at += 4) {
+    let number = 0;
+    for (let j = i; j < i + 5; j += 1) number = number * 85 + digits[text.charCodeAt(j)];
+    made.setUint32(at, number);
+  }
+  return new Uint8Array(made.buffer);
+};
 const tensors = {},
   integers = new Int16Array(part("weights").buffer);
 let offset = 0;
@@ -93,7 +105,8 @@ const fromAddress = () => {
   }
   if (given.has("pixels")) {
     try {
-      const pixels = bytes(given.get("pixels").replaceAll("-", "+").replaceAll("_", "/"));
+      const text = atob(given.get("pixels").replaceAll("-", "+").replaceAll("_", "/"));
+      const pixels = Uint8Array.from(text, (letter) => letter.charCodeAt(0));
       if (pixels.length !== SIDE * SIDE) throw new RangeError("another size");
       setPixels(pixels);
       state.tab = "draw";

@@ -5,7 +5,7 @@ weights, because a float16 spends five of its bits on the exponent.
 """
 
 import copy
-from base64 import b64encode
+from base64 import b85encode
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,6 +105,11 @@ def _weights(model: ViT) -> tuple[list[tuple[str, int, float]], bytes]:
     return table, content
 
 
+def _text(content: bytes) -> str:
+    """Return bytes as text of base 85, a sixteenth shorter than base 64, without the character that starts a tag."""
+    return b85encode(content, pad=True).decode().replace("<", ",")
+
+
 # ---- the stages of a forward pass ----------------------------------------------------------------------------------
 
 # title, sentence, rows of vitlib.cost, result in vit.js, shapes before and after in symbols
@@ -183,5 +188,4 @@ def page(run: Run, images: Tensor, samples: list[Sample]) -> HTML:
     }
     pixels = images[[sample.index for sample in samples]].numpy().tobytes()
     scripts = {"VIT": output.file("vit.js"), "PAGE": output.file("try_it.js")}
-    parts = {"PIXELS": b64encode(pixels).decode(), "WEIGHTS": b64encode(weights).decode()}
-    return output.page_part("try_it", inputs, **scripts, **parts)
+    return output.page_part("try_it", inputs, **scripts, PIXELS=_text(pixels), WEIGHTS=_text(weights))
