@@ -288,7 +288,7 @@ def add_downloads(page: BeautifulSoup, name: str, folder: Path) -> None:
         find(page, "article.bd-article"),
         f'<p class="page-notebook">This page is a notebook. Download it <a href="{executed}" download>with its '
         f'results</a>, <a href="{source}" download>without them, to run it</a>, or <a href="{numbers}/{bundle}" '
-        f"download>the numbers of its figures and tables</a>.</p>",
+        "download>the numbers of its figures and tables</a>.</p>",
     )
 
 
