@@ -50,7 +50,7 @@ rerun: data
 
 output_root := build/$(PROFILE)
 library := $(wildcard $(foreach suffix,py yaml html js,vitlib/*.$(suffix) vitlib/*/*.$(suffix)))
-data_files := $(wildcard studies/*.json studies/*.yaml studies/recipes/*.yaml studies/results/*.csv benchmarks/results/*.json)
+data_files := $(wildcard studies/*.json studies/*.yaml studies/recipes/*.yaml studies/results/* benchmarks/results/*.json)
 pages := $(patsubst notebooks/%,$(output_root)/book/%,$(wildcard notebooks/*.ipynb))
 prose := $(wildcard book/*.md book/*.bib book/_static/* book/_ext/*.py) _config.yml _toc.yml
 
@@ -60,7 +60,7 @@ $(output_root)/book/%.ipynb: notebooks/%.ipynb profiles/$(PROFILE).yaml $(librar
 execute = $(if $(strip $(1)),$(python) tools/report.py execute $(PROFILE) $(1),:)
 
 # these pages read the trained run
-$(patsubst %,$(output_root)/book/%.ipynb,03_per_class try_it 07_attention reproduce): $(output_root)/book/02_training.ipynb
+$(patsubst %,$(output_root)/book/%.ipynb,03_per_class try_it mistakes 07_attention reproduce): $(output_root)/book/02_training.ipynb
 
 $(output_root)/html/index.html: $(pages) $(prose)
 	@$(call execute,$(filter 02_training,$(outdated)))

@@ -145,6 +145,7 @@ def test_the_readmes_results_are_those_of_the_pages():
     replicated = [seeds[name] for name in ("n", "likeliest", "mean", "low", "high", "loss_mean")]
     best = [recipe[f"best_{name}"] for name in ("n", "mean", "low", "high", "loss")]
     published = [trained[name] for name in ("accuracy", "accuracy_low", "accuracy_high", "loss")]
+    longest = [recipe[f"longest_{name}"] for name in ("epochs", "test", "low", "high", "loss")]
     assert [[float(number) for number in row] for row in found] == [
-        [float(number) for number in row] for row in (reported, replicated, best, published)
+        [float(number) for number in row] for row in (reported, replicated, best, published, longest)
     ]

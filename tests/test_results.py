@@ -1,5 +1,6 @@
 """What networks answer: calibration, what all get wrong, and the file of a study's answers."""
 
+import math
 import shutil
 
 import pytest
@@ -22,6 +23,12 @@ def test_the_fitted_temperature_undoes_an_overconfidence():
     scaled = results.at_temperature(overconfident, temperature)
     assert torch.equal(scaled.predictions, overconfident.predictions)
     assert scaled.calibration_error() < 0.02 < 0.1 < overconfident.calibration_error()
+
+
+def test_the_loss_of_mistakes_is_that_of_the_wrong_answers():
+    probabilities = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4]], dtype=torch.float64)
+    result = Evaluation(probabilities.log(), torch.tensor([0, 1, 1]))
+    assert results.loss_of_mistakes(result) == pytest.approx(-(math.log(0.2) + math.log(0.4)) / 2)
 
 
 def test_images_that_all_get_wrong_are_those_that_none_gets_right():
@@ -55,6 +62,10 @@ def test_gathered_answers_are_those_of_the_runs_and_their_teacher(make_study, tm
     made.table.write_text(made.table.read_text(encoding="utf-8").replace(",0.", ",0.9", 9), encoding="utf-8")
     with pytest.raises(ValueError, match=r"test accuracy of 'homework' is .*, as in"):
         answers.load(study.load(str(made.path)), "homework")
+    text = made.path.read_text(encoding="utf-8")
+    made.path.write_text(text.replace("  taught:", "  flipped: {flip: true}\n  taught:"), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"variant is 'flipped', but must be one with a row in "):
+        answers.gather(study.load(str(made.path)), ["flipped"])
     shutil.rmtree(made.work)
     with pytest.raises(ValueError, match="seed-0"):
         answers.gather(made, ["homework"])

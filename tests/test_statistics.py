@@ -50,6 +50,13 @@ def test_a_step_of_one_run_is_judged_by_the_spread_of_the_others():
     assert gains[1][1] == pytest.approx(1)
 
 
+def test_runs_that_are_no_step_can_give_the_spread():
+    """By hand: their deviation is 2, with 2 degrees of freedom; t = 4 / (2 sqrt(2)) = sqrt(2), p = 1 - sqrt(1/2)."""
+    ((gain, p),) = step_gains([Summary((5.0,)), Summary((9.0,))], [Summary((1.0, 3.0, 5.0))])
+    assert gain == 4
+    assert p == pytest.approx(1 - math.sqrt(1 / 2))
+
+
 def test_steps_of_one_run_each_cannot_be_compared():
     with pytest.raises(ValueError, match="steps have one run each, but at least one must have two"):
         step_gains([Summary((1.0,)), Summary((2.0,))])

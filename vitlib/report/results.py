@@ -24,6 +24,12 @@ def at_temperature(evaluation: Evaluation, temperature: float) -> Evaluation:
     return Evaluation(evaluation.logits / temperature, evaluation.labels)
 
 
+def loss_of_mistakes(evaluation: Evaluation) -> float:
+    """Return the mean cross-entropy, in nats, of the images that an evaluation gets wrong; NaN if there are none."""
+    wrong = evaluation.predictions != evaluation.labels
+    return Evaluation(evaluation.logits[wrong], evaluation.labels[wrong]).loss
+
+
 def missed_by_all(evaluations: Sequence[Evaluation]) -> Tensor:
     """Return the indices of the images that every evaluation gets wrong: int64, in order."""
     wrong = torch.stack([evaluation.predictions != evaluation.labels for evaluation in evaluations])

@@ -32,14 +32,16 @@ def gather(study: Study, variants: Sequence[str]) -> Path:
     """Let the finished runs of some variants, and their teachers, answer the images, and write the file.
 
     Raises:
-        ValueError: a variant is unknown, or a run of it or its teacher is not here.
+        ValueError: a variant is unknown or has no finished run, or a run in its table or its teacher is not here.
     """
     tensors = {}
     test_images, test_labels = data.load("test")
     for variant in variants:
         require(variant in study.variants, "variant", variant, f"one of {', '.join(study.variants)}")
         config = study.with_made_teacher(study.variants[variant])
-        of_variant = [runs.load_run(study.folder(config) / f"seed-{seed}") for seed in study.seeds[variant]]
+        seeds = [row["seed"] for row in study.rows.values() if row["variant"] == variant]
+        require(seeds, "variant", variant, f"one with a row in {paths.relative(study.table)}")
+        of_variant = [runs.load_run(study.folder(config) / f"seed-{seed}") for seed in seeds]
         sets = {TEST: (test_images, test_labels)}
         if config.validation_images:
             images, labels = data.load("train")

@@ -65,19 +65,20 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def step_gains(steps: Sequence[Summary]) -> list[tuple[float, float]]:
+def step_gains(steps: Sequence[Summary], others: Sequence[Summary] = ()) -> list[tuple[float, float]]:
     """Return for each step but the first the gain of its mean over the step before, and its corrected p value.
 
-    A t-test with one standard deviation from run to run, pooled over all steps, so that a step of a single run can be
-    judged too (Holm-corrected for the number of steps).
+    A t-test with one standard deviation from run to run, so that a step of a single run can be judged too
+    (Holm-corrected for the number of steps). It is pooled over the steps and over `others`, runs that are no step.
 
     Raises:
-        ValueError: no step has two runs, so nothing tells how much runs differ.
+        ValueError: none of them has two runs, so nothing tells how much runs differ.
     """
-    freedom = sum(step.n - 1 for step in steps)
-    if freedom == 0:
+    repeated = [summary for summary in (*steps, *others) if summary.n > 1]
+    if not repeated:
         raise ValueError("steps have one run each, but at least one must have two.")
-    deviation = math.sqrt(sum((step.n - 1) * step.deviation**2 for step in steps if step.n > 1) / freedom)
+    freedom = sum(summary.n - 1 for summary in repeated)
+    deviation = math.sqrt(sum((summary.n - 1) * summary.deviation**2 for summary in repeated) / freedom)
     gains, p_values = [], []
     for before, after in pairwise(steps):
         gains.append(after.mean - before.mean)
