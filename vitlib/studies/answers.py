@@ -40,7 +40,7 @@ def gather(study: Study, variants: Sequence[str]) -> Path:
         require(variant in study.variants, "variant", variant, f"one of {', '.join(study.variants)}")
         config = study.with_made_teacher(study.variants[variant])
         seeds = [row["seed"] for row in study.rows.values() if row["variant"] == variant]
-        require(seeds, "variant", variant, f"one with a row in {paths.relative(study.table)}")
+        require(bool(seeds), "variant", variant, f"one with a row in {paths.relative(study.table)}")
         of_variant = [runs.load_run(study.folder(config) / f"seed-{seed}") for seed in seeds]
         sets = {TEST: (test_images, test_labels)}
         if config.validation_images:
