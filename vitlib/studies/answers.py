@@ -32,7 +32,7 @@ def gather(study: Study, variants: Sequence[str]) -> Path:
     """Let the finished runs of some variants, and their teachers, answer the images, and write the file.
 
     Raises:
-        ValueError: a variant is unknown or has no finished run, or a run in its table or its teacher is not here.
+        ValueError: a variant is unknown or has no row in the table, or a run with a row, or its teacher, is not here.
     """
     tensors = {}
     test_images, test_labels = data.load("test")
