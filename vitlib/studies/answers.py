@@ -69,24 +69,22 @@ def load(study: Study, variant: str, images: str = TEST) -> list[Evaluation]:
         ValueError: there are no such answers, or they are not those of the runs in the study's table.
     """
     path, name = file_of(study), f"{variant}/{images}"
-    with (
-        runs.reading(path, "restore the file, or gather the answers again."),
-        safetensors.safe_open(path, "pt") as file,
-    ):
-        require(name in file.keys(), "answers", name, f"one of {', '.join(sorted(file.keys()))}")  # noqa: SIM118
-        logits = file.get_tensor(name).double()
-        config = study.with_made_teacher(study.variants[variant])
-        if images == VALIDATION:
-            labels = data.load("train")[1][data.training_split(config.train_images, config.validation_images)[1]]
-        else:
-            labels = data.load("test")[1]
-        evaluations = [Evaluation(of_run, labels) for of_run in (logits if logits.ndim == 3 else logits[None])]
-        if images == TEST:
-            ours = [round(evaluation.accuracy, 6) for evaluation in evaluations]
-            rows = [row["test_accuracy"] for row in study.rows.values() if row["variant"] == variant]
-            # the table's are from float64
-            same = len(ours) == len(rows) and all(abs(a - b) < 5e-4 for a, b in zip(ours, rows, strict=True))
-            require(same, f"test accuracy of {variant!r}", ours, f"{rows}, as in {paths.relative(study.table)}")
+    with runs.reading(path, "restore the file, or gather the answers again."):
+        tensors = safetensors.torch.load(path.read_bytes())
+    require(name in tensors, "answers", name, f"one of {', '.join(sorted(tensors))}")
+    logits = tensors[name].double()
+    config = study.with_made_teacher(study.variants[variant])
+    if images == VALIDATION:
+        labels = data.load("train")[1][data.training_split(config.train_images, config.validation_images)[1]]
+    else:
+        labels = data.load("test")[1]
+    evaluations = [Evaluation(of_run, labels) for of_run in (logits if logits.ndim == 3 else logits[None])]
+    if images == TEST:
+        ours = [round(evaluation.accuracy, 6) for evaluation in evaluations]
+        rows = [row["test_accuracy"] for row in study.rows.values() if row["variant"] == variant]
+        # the table's are from float64
+        same = len(ours) == len(rows) and all(abs(a - b) < 5e-4 for a, b in zip(ours, rows, strict=True))
+        require(same, f"test accuracy of {variant!r}", ours, f"{rows}, as in {paths.relative(study.table)}")
     return evaluations
 
 
