@@ -44,6 +44,7 @@ def measured_once() -> Iterator[tuple[str, str, str]]:
             continue
         devices = {row["device"] or row["device_kind"].upper() for row in tables.read(table)}
         yield table.name, f"make study STUDY={table.stem}", "; ".join(sorted(devices))
+    yield "path-answers.safetensors", 'python tools/study.py answers path "200 epochs"', "any machine with these runs"
     yield "counting.json", "python -m vitlib.counting.tools", "any machine"
     for pattern, command in COMMANDS.items():
         files = sorted((paths.ROOT / "benchmarks" / "results").glob(pattern))
