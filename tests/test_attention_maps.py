@@ -82,15 +82,6 @@ def test_deleting_no_patch_changes_no_prediction_and_deleting_all_leaves_one_pre
     assert torch.equal(everything, labels == prediction)
 
 
-def test_mcnemars_test_counts_only_images_on_which_the_two_differ():
-    first = torch.tensor([True, False, False, False, True, False])
-    second = torch.tensor([True, True, True, True, False, False])
-    by_hand = 2 * (1 + 4) / 2**4  # at most one of four differences in favour of the first, two-sided
-    assert attention_maps.mcnemar(first, second) == pytest.approx(by_hand)
-    assert attention_maps.mcnemar(second, first) == pytest.approx(by_hand)
-    assert attention_maps.mcnemar(first, first) == 1
-
-
 def test_positions_are_compared_by_direction():
     model = ViT(ViTConfig(patch_size=14, embed_dim=4, num_heads=1, depth=1))
     with torch.no_grad():

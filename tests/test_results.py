@@ -31,6 +31,11 @@ def test_the_loss_of_mistakes_is_that_of_the_wrong_answers():
     assert results.loss_of_mistakes(result) == pytest.approx(-(math.log(0.2) + math.log(0.4)) / 2)
 
 
+def test_the_share_among_tops_leaves_out_mistakes_with_other_classes():
+    labels, predictions = torch.tensor([0, 6, 6, 5, 2, 9]), torch.tensor([6, 4, 8, 7, 2, 9])
+    assert results.share_among_tops(Evaluation(torch.eye(10)[predictions], labels)) == 2 / 4
+
+
 def test_images_that_all_get_wrong_are_those_that_none_gets_right():
     labels = torch.tensor([0, 1, 2, 0])
     predictions = [[1, 1, 0, 2], [2, 1, 1, 0], [1, 0, 0, 0]]

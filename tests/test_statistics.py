@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy import stats
 
-from vitlib.studies.statistics import Summary, binomial_deviation, holm, step_gains
+from vitlib.studies.statistics import Summary, binomial_deviation, holm, mcnemar, step_gains
 
 
 def test_a_summary_by_hand():
@@ -33,6 +33,15 @@ def test_the_binomial_deviation_is_that_of_sampled_images():
 def test_holms_correction_by_hand():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])  # 3 x 0.01, then 2 x 0.03, then no smaller
     assert holm([0.5, 0.9]) == [1, 1]
+
+
+def test_mcnemars_test_counts_only_images_on_which_the_two_differ():
+    first = torch.tensor([True, False, False, False, True, False])
+    second = torch.tensor([True, True, True, True, False, False])
+    by_hand = 2 * (1 + 4) / 2**4  # at most one of four differences in favour of the first, two-sided
+    assert mcnemar(first, second) == pytest.approx(by_hand)
+    assert mcnemar(second, first) == pytest.approx(by_hand)
+    assert mcnemar(first, first) == 1
 
 
 def test_two_steps_of_many_runs_have_the_p_value_of_students_t_test():

@@ -9,7 +9,6 @@ import math
 from collections.abc import Iterator, Sequence
 
 import torch
-from scipy.stats import binomtest
 from torch import Tensor
 
 from vitlib import data
@@ -119,17 +118,6 @@ def deletion(model: ViT, images: Tensor, labels: Tensor, order: Tensor, counts: 
     size = model.config.patch_size
     answers = [evaluate(model, blank(images, order, count, size), labels).predictions for count in counts]
     return torch.stack(answers) == labels
-
-
-def mcnemar(first: Tensor, second: Tensor) -> float:
-    """Return the p value of McNemar's (1947) exact test that two conditions give equally many right answers.
-
-    Args:
-        first: bool (B,), which images are classified correctly.
-        second: bool (B,), the same for another condition; only images on which the two differ matter.
-    """
-    won, lost = int((first & ~second).sum()), int((second & ~first).sum())
-    return float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
 
 
 def position_similarity(model: ViT) -> Tensor:

@@ -7,7 +7,10 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
+from vitlib.data import CLASSES
 from vitlib.evaluate import Evaluation
+
+TOPS = ("T-shirt/top", "Pullover", "Dress", "Coat", "Shirt")  # classes of similar outline
 
 
 def fit_temperature(validation: Evaluation) -> float:
@@ -28,6 +31,13 @@ def loss_of_mistakes(evaluation: Evaluation) -> float:
     """Return the mean cross-entropy, in nats, of the images that an evaluation gets wrong; NaN if there are none."""
     wrong = evaluation.predictions != evaluation.labels
     return Evaluation(evaluation.logits[wrong], evaluation.labels[wrong]).loss
+
+
+def share_among_tops(evaluation: Evaluation) -> float:
+    """Return the share of an evaluation's mistakes (0 to 1) whose label and answer are both in `TOPS`."""
+    mistakes = evaluation.confusion.clone().fill_diagonal_(0)
+    tops = [CLASSES.index(name) for name in TOPS]
+    return float(mistakes[tops][:, tops].sum() / mistakes.sum())
 
 
 def missed_by_all(evaluations: Sequence[Evaluation]) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from scipy import stats
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(order) - rank) * p_values[i]))
         corrected[i] = largest
     return corrected
+
+
+def mcnemar(first: Tensor, second: Tensor) -> float:
+    """Return the p value of McNemar's (1947) exact test that two conditions give equally many right answers.
+
+    Args:
+        first: bool (B,), which images are classified correctly.
+        second: bool (B,), the same for another condition; only images on which the two differ matter.
+    """
+    won, lost = int((first & ~second).sum()), int((second & ~first).sum())
+    return float(stats.binomtest(won, won + lost).pvalue) if won + lost else 1.0
 
 
 def step_gains(steps: Sequence[Summary], others: Sequence[Summary] = ()) -> list[tuple[float, float]]:
